@@ -1,0 +1,55 @@
+package rating
+
+// PayerState is what one period hands to the next (R5.3): one period's closing state is the next one's opening state.
+// A package of which it says nothing is taken as unused so far.
+type PayerState struct {
+	Payer    int32
+	Packages []PackageState // by package
+	Counters []Counter      // by account, meter and month
+	Stops    []Stop         // by account, meter, package and cycle
+	Cash     Amount         // of a tracked payer
+	Arrears  bool           // told, and not made whole since
+}
+
+// Stage is how far the life of a package has come.
+type Stage uint8
+
+const (
+	StageFuture    Stage = iota
+	StageLive            // may be drawn on
+	StageGrace           // expired, not renewed
+	StageRetention       // the same, later
+	StageEnded           // released or revoked: no state is kept of it
+)
+
+// PackageState is what is left of a package, in its smallest units.
+type PackageState struct {
+	Package              int32
+	Stage                Stage
+	Arms                 int32   // resizes in this cycle that lifted the remainder: alerts may fire again after each
+	Cycle                int32   // number of the cycle in its term, from 0
+	TermStart, TermEnd   Instant // of the current term; cycles are counted from its start
+	CycleStart, CycleEnd Instant
+	ServesFrom           Instant   // a term renewed after the old end serves no usage from before the renewal
+	NextEnds             []Instant // ends of the terms that were renewed ahead
+	Quota                int64     // of later cycles
+	Grant                int64     // of this cycle: quota and what rolled over
+	Remaining            int64
+	Rolled               int64  // the part of Remaining that rolled over: used first, and not again
+	Applied              uint64 // how many changes were applied, and …
+	AppliedHash          uint64 // … which ones
+}
+
+// Counter is Q of R1.3: what counts so far of an account, a meter and a calendar month of the billing zone.
+type Counter struct {
+	Account, Meter int32
+	Month          Month
+	Usage          int64 // served: covered or charged
+	Excess         int64 // charged
+}
+
+// Stop is a service stop that its account was told of: once per account, meter and cycle of the stopping package.
+type Stop struct {
+	Account, Meter, Package int32
+	CycleStart              Instant
+}
