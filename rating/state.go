@@ -35,9 +35,8 @@ type PackageState struct {
 	Quota                int64     // of later cycles
 	Grant                int64     // of this cycle: quota and what rolled over
 	Remaining            int64
-	Rolled               int64  // the part of Remaining that rolled over: used first, and not again
-	Applied              uint64 // how many changes were applied, and …
-	AppliedHash          uint64 // … which ones
+	Rolled               int64    // the part of Remaining that rolled over: used first, and not again
+	Applied              []uint64 // fingerprints of the changes that were applied, ascending
 }
 
 // Counter is Q of R1.3: what counts so far of an account, a meter and a calendar month of the billing zone.
