@@ -1,0 +1,84 @@
+package jobs
+
+import (
+	"time"
+
+	"drawdown/rating"
+)
+
+// Report is what a settle did, or with a dry run would do.
+type Report struct {
+	Run     int64 // 0 for a dry run, or where there was nothing to do
+	DryRun  bool
+	Nothing string // why there was nothing to do; empty where something was settled
+	Periods []PeriodReport
+	Ignored []string // names in the usage folder that are no usage objects
+	Stages  []Stage
+	Objects int // read
+	Skipped int // objects that cannot hold the periods' records, and were not read again
+	Read    int64
+	Elapsed time.Duration
+}
+
+// Stage is how long a part of the work took, summed over the workers.
+type Stage struct {
+	Name string // "read", "partition and sort", "rate", "write", "check", "commit"
+	Busy time.Duration
+}
+
+// PeriodReport is one settled period.
+type PeriodReport struct {
+	Period      rating.Period
+	Name        string
+	Revision    int
+	Manifest    string // key below the output
+	Rows        RowCounts
+	Meters      []MeterReport
+	Charges     []CurrencyAmount
+	Notices     map[string]int // by kind
+	Lines       int64
+	Quarantined map[string]int64 // by reason
+	Probable    int64            // probable duplicates
+}
+
+// RowCounts are the control totals by rows (R4.6): Read = Settled + Duplicate + Superseded + Quarantined + OutOfPeriod.
+type RowCounts struct {
+	Read, Settled, Duplicate, Superseded, Quarantined, OutOfPeriod int64
+}
+
+// MeterReport is the control total by quantity of one meter: Settled = Deducted + Excess + Stopped.
+type MeterReport struct {
+	Meter, Unit                        string
+	Settled, Deducted, Excess, Stopped rating.Amount // DECIMAL(38,9)
+}
+
+// CurrencyAmount is a sum of charges in one currency.
+type CurrencyAmount struct {
+	Currency string
+	Amount   rating.Amount
+}
+
+// Explanation is all that is known of one record id (see explain).
+type Explanation struct {
+	RecordID string
+	Rows     []ExplainedRow
+}
+
+// ExplainedRow is one row of the usage that bears the id, and what became of it.
+type ExplainedRow struct {
+	Object  string
+	Row     int64
+	Account string
+	Meter   string
+	Period  string // name; empty where the row belongs to no settled period
+	Fate    string // settled, duplicate, superseded, quarantined, out_of_period, not settled yet
+	Reason  string // of quarantine, or in words
+	Raw     []byte
+	Settled *SettledRecord // where it settled
+}
+
+// SettledRecord is a record as it settled: what it met, and its lines.
+type SettledRecord struct {
+	Explanation rating.Explanation
+	Lines       []rating.Line
+}
