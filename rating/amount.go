@@ -85,3 +85,24 @@ func (a Amount) negateIf(negative bool) Amount {
 	hi, _ := bits.Sub64(0, uint64(a.Hi), borrow)
 	return Amount{Hi: int64(hi), Lo: lo}
 }
+
+// Decimal widens a sum of quantities of the given scale to DECIMAL(38,9); false when it does not fit.
+func (a Amount) Decimal(scale int) (Amount, bool) {
+	factor := pow10[amountScale-scale]
+	negative := a.Hi < 0
+	a = a.negateIf(negative)
+	over, hi := bits.Mul64(uint64(a.Hi), uint64(factor))
+	carry, lo := bits.Mul64(a.Lo, uint64(factor))
+	hi, c := bits.Add64(hi, carry, 0)
+	if over != 0 || c != 0 || hi>>63 != 0 {
+		return Amount{}, false
+	}
+	return Amount{Hi: int64(hi), Lo: lo}.negateIf(negative), true
+}
+
+// addUnits adds a quantity, which is not negative, to a sum of quantities. Such a sum cannot leave 128 bits.
+func (a *Amount) addUnits(quantity int64) {
+	var carry uint64
+	a.Lo, carry = bits.Add64(a.Lo, uint64(quantity), 0)
+	a.Hi += int64(carry)
+}

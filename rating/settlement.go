@@ -120,18 +120,37 @@ type Notice struct {
 
 // Unpriced is a record that would have excess while no price is in force: it is quarantined whole (R4.4).
 type Unpriced struct {
-	Object  int32
-	Row     int64
-	Account int32
-	Meter   int32
-	Time    Instant
-	ID      string
+	Object   int32
+	Row      int64
+	Account  int32
+	Meter    int32
+	Time     Instant
+	Quantity int64
+	ID       string
 }
 
-// Totals are sums over records, by meter (R4.6): Settled = Deducted + Excess + Stopped.
+// Totals are sums over records of one meter, in its smallest units: Settled = Deducted + Excess + Stopped (R4.6).
 type Totals struct {
-	Records                            int64  // settled ones, those of quantity 0 included
-	Settled, Deducted, Excess, Stopped Amount // in DECIMAL(38,9)
+	Records                            int64 // settled ones, those of quantity 0 included
+	Settled, Deducted, Excess, Stopped Amount
+}
+
+// Add adds other sums of the same meter.
+func (t *Totals) Add(other *Totals) {
+	t.Records += other.Records
+	for _, sum := range [...]struct{ to, from *Amount }{
+		{&t.Settled, &other.Settled}, {&t.Deducted, &other.Deducted},
+		{&t.Excess, &other.Excess}, {&t.Stopped, &other.Stopped},
+	} {
+		*sum.to, _ = sum.to.Add(*sum.from) // sums of 63-bit quantities cannot leave 128 bits
+	}
+}
+
+// Balanced tells whether every unit settled was deducted, charged or stopped.
+func (t *Totals) Balanced() bool {
+	sum, _ := t.Deducted.Add(t.Excess)
+	sum, _ = sum.Add(t.Stopped)
+	return sum == t.Settled
 }
 
 // Result is what settling gives. The slices grow from call to call until Reset.
@@ -149,6 +168,9 @@ func (r *Result) Reset() {
 	r.Lines, r.IDs, r.Charges, r.Balances = r.Lines[:0], r.IDs[:0], r.Charges[:0], r.Balances[:0]
 	r.Notices, r.Unpriced = r.Notices[:0], r.Unpriced[:0]
 }
+
+// ResetLines empties the lines alone, in the midst of a payer.
+func (r *Result) ResetLines() { r.Lines, r.IDs = r.Lines[:0], r.IDs[:0] }
 
 // RecordID is the record id of a line.
 func (r *Result) RecordID(l *Line) []byte { return r.IDs[l.IDStart:l.IDEnd] }

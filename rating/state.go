@@ -8,6 +8,7 @@ type PayerState struct {
 	Counters []Counter      // by account, meter and month
 	Stops    []Stop         // by account, meter, package and cycle
 	Cash     Amount         // of a tracked payer
+	Tracked  bool           // Cash counts: the payer had a balance
 	Arrears  bool           // told, and not made whole since
 }
 

@@ -1,0 +1,349 @@
+package rating
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/bits"
+	"slices"
+	"strconv"
+)
+
+// packageRun is a package within the period that is being settled: its state, moved along by the events of its life.
+type packageRun struct {
+	PackageState
+	pkg        *Package
+	zone       *zoneCache // of the owner
+	nextChange int        // the first change that has not been applied
+	graceEnd   Instant    // once expired
+	releaseAt  Instant
+	revoked    bool
+	knownFrom  Instant // a package that was entered after it began was not known before
+	row        Balance // of the current cycle in this period
+	alertFloor int64   // no threshold is crossed while Remaining stays above it; -1: none below
+	slots      []slotRef
+}
+
+// slotRef names a slot of a lane in which the package may serve.
+type slotRef struct {
+	lane, slot int32
+}
+
+// alertFloorUnknown makes the next draw look at all thresholds.
+const alertFloorUnknown = int64(1<<63 - 1)
+
+// begin gives a package its state at the period's start, as if nothing had been drawn on it before (R5.3 knows nothing
+// of it). Events before the period are applied in silence; those of its first instant belong to the period.
+func (s *Settler) beginFresh(r *packageRun) {
+	r.PackageState = PackageState{
+		Package: r.Package, Stage: StageFuture, TermStart: r.pkg.Effective, TermEnd: r.pkg.Expires, Quota: r.pkg.Quota,
+	}
+	r.setCycle(0)
+	for {
+		t := r.nextEvent()
+		if t >= s.period.Start {
+			return
+		}
+		r.skipUnusedCycles(s.period.Start)
+		s.apply(r, r.nextEvent(), true)
+	}
+}
+
+// skipUnusedCycles jumps over cycles that begin and end before the next change, the end of the term and the limit: all of
+// them but the last hand on the same.
+func (r *packageRun) skipUnusedCycles(limit Instant) {
+	if r.Stage != StageLive || r.pkg.Reset == NoReset {
+		return
+	}
+	limit = min(limit, r.TermEnd)
+	if r.nextChange < len(r.pkg.Changes) {
+		limit = min(limit, r.pkg.Changes[r.nextChange].At)
+	}
+	last := r.zone.cycleAt(r.pkg.Reset, r.TermStart, limit-1)
+	if last-int(r.Cycle) < 3 {
+		return
+	}
+	r.setCycle(last - 1)
+	r.Rolled = min(r.Quota, r.pkg.RolloverMax)
+	r.Grant = r.Quota + r.Rolled
+	r.Remaining = r.Grant
+	r.Arms = 0
+}
+
+// setCycle computes the borders of cycle n of the term.
+func (r *packageRun) setCycle(n int) {
+	r.Cycle = int32(n)
+	start, end, _ := r.zone.cycleBounds(r.pkg.Reset, r.TermStart, n)
+	r.CycleStart, r.CycleEnd = start, min(end, r.TermEnd)
+}
+
+// nextEvent is the instant at which something happens to the package by itself or by a change.
+func (r *packageRun) nextEvent() Instant {
+	t := Never
+	switch r.Stage {
+	case StageFuture:
+		t = r.TermStart
+	case StageLive:
+		t = r.CycleEnd
+	case StageGrace:
+		t = r.graceEnd
+	case StageRetention:
+		t = r.releaseAt
+	case StageEnded:
+		return Never
+	}
+	if r.nextChange < len(r.pkg.Changes) {
+		t = min(t, r.pkg.Changes[r.nextChange].At)
+	}
+	return t
+}
+
+// apply lets everything happen that is due at t: first changes of the term, then what time brings, then resizes and
+// revocation, so that a renewal at the last instant is in time and a resize meets the new cycle (R3.7).
+func (s *Settler) apply(r *packageRun, t Instant, silent bool) {
+	s.applyChanges(r, t, Extended, silent)
+	for s.pass(r, t, silent) {
+	}
+	s.applyChanges(r, t, Revoked, silent)
+}
+
+func (s *Settler) applyChanges(r *packageRun, t Instant, last ChangeKind, silent bool) {
+	for r.nextChange < len(r.pkg.Changes) {
+		c := &r.pkg.Changes[r.nextChange]
+		if c.At > t || c.Kind > last {
+			return
+		}
+		r.nextChange++
+		s.applyChange(r, c, t, silent)
+	}
+}
+
+func (s *Settler) applyChange(r *packageRun, c *Change, t Instant, silent bool) {
+	i, _ := slices.BinarySearch(r.Applied, c.fingerprint())
+	r.Applied = slices.Insert(r.Applied, i, c.fingerprint())
+	if r.Stage == StageEnded {
+		return
+	}
+	switch c.Kind {
+	case Renewed:
+		s.renew(r, c, t, silent)
+	case Extended:
+		r.extend(c)
+	case Resized:
+		s.resize(r, c.Quota)
+	case Revoked:
+		if r.Stage == StageLive {
+			r.row.Revoked += r.Remaining
+		}
+		r.Remaining, r.Rolled = 0, 0
+		r.Stage, r.revoked = StageEnded, true
+	}
+}
+
+// renew queues a new term, or begins it at once where the old one has ended: then the cycle counted from the old end in
+// which the renewal falls is granted, and earlier ones never were.
+func (s *Settler) renew(r *packageRun, c *Change, t Instant, silent bool) {
+	if r.Stage == StageFuture || r.Stage == StageLive {
+		r.NextEnds = append(slices.Clone(r.NextEnds), c.Expires)
+		return
+	}
+	r.TermStart, r.TermEnd = r.TermEnd, c.Expires
+	if r.TermEnd <= t { // over before it was made: only its grace is left
+		s.expire(r, silent)
+		return
+	}
+	s.finishRow(r, StateExpired, silent)
+	r.ServesFrom = t
+	s.grant(r, r.zone.cycleAt(r.pkg.Reset, r.TermStart, t), 0, silent)
+}
+
+func (r *packageRun) extend(c *Change) {
+	if n := len(r.NextEnds); n > 0 {
+		r.NextEnds = slices.Clone(r.NextEnds)
+		r.NextEnds[n-1] = c.Expires
+		return
+	}
+	if r.Stage != StageFuture && r.Stage != StageLive {
+		return // the catalog refuses an extension after the end
+	}
+	r.TermEnd = c.Expires
+	r.setCycle(int(r.Cycle))
+	r.row.CycleEnd = r.CycleEnd
+}
+
+// resize moves the current cycle's remainder by new - old at once, not below 0; what rolled over goes last.
+func (s *Settler) resize(r *packageRun, quota int64) {
+	old := r.Quota
+	r.Quota, r.row.Quota = quota, quota
+	if r.Stage != StageLive {
+		return
+	}
+	if quota >= old {
+		grown, carry := bits.Add64(uint64(r.Grant), uint64(quota-old), 0)
+		if carry != 0 || grown > 1<<63-1 {
+			s.fail(fmt.Errorf("R1.5: package %q: its quota of %s and what rolled over: %w",
+				r.pkg.ID, FormatQuantity(quota, r.pkg.Scale), ErrOverflow))
+			return
+		}
+		r.Grant += quota - old
+		r.Remaining += quota - old
+		r.row.Granted += quota - old
+		r.Arms++
+	} else {
+		r.Grant = max(0, r.Grant-(old-quota))
+		fall := min(r.Remaining, old-quota)
+		r.Remaining -= fall
+		r.row.Revoked += fall
+		r.Rolled = min(r.Rolled, r.Remaining)
+	}
+	r.alertFloor = alertFloorUnknown
+}
+
+// pass lets the next thing happen that time alone brings by t; false when nothing is due.
+func (s *Settler) pass(r *packageRun, t Instant, silent bool) bool {
+	switch {
+	case r.Stage == StageFuture && r.TermStart <= t:
+		s.grant(r, 0, 0, silent)
+	case r.Stage == StageLive && r.CycleEnd <= t && r.CycleEnd < r.TermEnd:
+		s.turn(r, silent)
+	case r.Stage == StageLive && r.CycleEnd <= t:
+		r.row.Expired += r.Remaining
+		r.Remaining, r.Rolled = 0, 0
+		if len(r.NextEnds) == 0 {
+			s.expire(r, silent)
+			break
+		}
+		s.finishRow(r, StateExpired, silent)
+		r.TermStart, r.TermEnd, r.NextEnds = r.TermEnd, r.NextEnds[0], r.NextEnds[1:]
+		s.grant(r, 0, 0, silent)
+	case r.Stage == StageGrace && r.graceEnd <= t:
+		r.Stage = StageRetention
+		if r.pkg.RetentionDays > 0 {
+			s.lifeNotice(r, NoticeRetention, r.graceEnd, silent)
+		}
+	case r.Stage == StageRetention && r.releaseAt <= t:
+		r.Stage = StageEnded
+		s.lifeNotice(r, NoticeReleased, r.releaseAt, silent)
+	default:
+		return false
+	}
+	return true
+}
+
+// turn ends a cycle within a term: what is left of its own grant rolls over up to the limit, the rest expires.
+func (s *Settler) turn(r *packageRun, silent bool) {
+	rolls := min(r.Remaining-r.Rolled, r.pkg.RolloverMax)
+	r.row.RolledOver -= rolls
+	r.row.Expired += r.Remaining - rolls
+	r.Remaining = 0
+	s.finishRow(r, StateExpired, silent)
+	_, _, next := r.zone.cycleBounds(r.pkg.Reset, r.TermStart, int(r.Cycle))
+	s.grant(r, next, rolls, silent)
+}
+
+// grant begins cycle n of the term.
+func (s *Settler) grant(r *packageRun, n int, rolled int64, silent bool) {
+	r.Stage = StageLive
+	r.setCycle(n)
+	r.Grant = r.Quota + rolled
+	if r.Grant < 0 {
+		s.fail(fmt.Errorf("R1.5: package %q: its quota and what rolled over: %w", r.pkg.ID, ErrOverflow))
+	}
+	r.Remaining, r.Rolled, r.Arms = r.Grant, rolled, 0
+	r.alertFloor = alertFloorUnknown
+	r.startRow()
+	r.row.Granted, r.row.RolledOver = r.Quota, rolled
+}
+
+// expire ends the last term: grace begins, or what follows it at once.
+func (s *Settler) expire(r *packageRun, silent bool) {
+	r.Stage = StageGrace
+	r.setLifeEnd()
+	if r.pkg.GraceDays > 0 {
+		s.lifeNotice(r, NoticeGrace, r.TermEnd, silent)
+	}
+}
+
+// setLifeEnd computes when grace and retention end: whole days on the owner's wall clock (R6.3).
+func (r *packageRun) setLifeEnd() {
+	r.graceEnd = r.zone.addDays(r.TermEnd, r.pkg.GraceDays)
+	r.releaseAt = r.zone.addDays(r.TermEnd, r.pkg.GraceDays+r.pkg.RetentionDays)
+}
+
+func (r *packageRun) startRow() {
+	r.row = Balance{Package: r.Package, CycleStart: r.CycleStart, CycleEnd: r.CycleEnd, Quota: r.Quota}
+}
+
+// finishRow books the row of a cycle that is over. One that ended with the period before, and left nothing, has none.
+func (s *Settler) finishRow(r *packageRun, state BalanceState, silent bool) {
+	if silent || r.row.CycleEnd <= s.period.Start && r.row == (Balance{
+		Package: r.Package, CycleStart: r.row.CycleStart, CycleEnd: r.row.CycleEnd, Quota: r.row.Quota,
+	}) {
+		return
+	}
+	r.row.State = state
+	s.Result.Balances = append(s.Result.Balances, r.row)
+}
+
+// closeRow books the row of the cycle that is current at the period's end.
+func (s *Settler) closeRow(r *packageRun) {
+	r.row.Closing = r.Remaining
+	state := StateActive
+	switch {
+	case r.Stage == StageFuture:
+		state = StateFuture
+	case r.Stage == StageLive && r.Remaining == 0:
+		state = StateExhausted
+	case r.Stage == StageGrace:
+		state = StateGrace
+	case r.Stage == StageRetention:
+		state = StateRetention
+	case r.revoked:
+		state = StateRevoked
+	case r.Stage == StageEnded:
+		state = StateReleased
+	}
+	r.row.State = state
+	s.Result.Balances = append(s.Result.Balances, r.row)
+}
+
+// fingerprint tells changes of one package apart.
+func (c *Change) fingerprint() uint64 {
+	h := fnv.New64a()
+	var text [64]byte
+	b := strconv.AppendInt(text[:0], int64(c.At), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(c.Kind), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(c.Expires), 10)
+	b = strconv.AppendInt(append(b, ' '), c.Quota, 10)
+	h.Write(b)
+	return h.Sum64()
+}
+
+// resume gives a package the state of the period before, and applies changes that were entered after their instant had
+// been settled: they take effect now.
+func (s *Settler) resume(r *packageRun, state *PackageState) {
+	r.PackageState = *state
+	r.Applied = slices.Clone(state.Applied)
+	if r.Stage == StageGrace || r.Stage == StageRetention {
+		r.setLifeEnd()
+	}
+	r.startRow()
+	if r.Stage == StageLive {
+		r.row.Opening = r.Remaining
+	}
+	if len(r.Applied) == 0 && (len(r.pkg.Changes) == 0 || r.pkg.Changes[0].At >= s.period.Start) {
+		return
+	}
+	known := 0
+	for ; r.nextChange < len(r.pkg.Changes) && r.pkg.Changes[r.nextChange].At < s.period.Start; r.nextChange++ {
+		c := &r.pkg.Changes[r.nextChange]
+		if slices.Contains(state.Applied, c.fingerprint()) {
+			known++
+			continue
+		}
+		s.applyChange(r, c, s.period.Start, false)
+	}
+	if known != len(state.Applied) {
+		s.fail(fmt.Errorf("R2.5: package %q: a change that was settled already is no longer in the catalog as it was; "+
+			"put it back, or settle its period again", r.pkg.ID))
+	}
+}
