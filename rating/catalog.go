@@ -17,7 +17,8 @@ type Catalog struct {
 	accountByID map[string]int32
 	meterByID   map[string]int32
 	packageByID map[string]int32
-	prices      []meterPrices       // by meter
+	prices      []meterPrices       // by meter: the general ones
+	pricesOfOwn map[ownKey][]int32  // by account and meter, where there are any
 	conditions  map[string][]string // the attributes that any `where` asks for, with their values sorted
 }
 
@@ -218,6 +219,8 @@ func (c *Catalog) Conditions() map[string][]string { return c.conditions }
 // Members gives the accounts that a payer pays for, itself included, by id.
 func (c *Catalog) Members(payer int32) []int32 { return c.Accounts[payer].members }
 
-type totalFunction struct{}
-
-type meterPrices struct{}
+// Lives tells whether a payer has anything that goes on without usage: packages of its accounts, or a balance.
+func (c *Catalog) Lives(payer int32) bool {
+	a := &c.Accounts[payer]
+	return len(a.packages) > 0 || a.Tracked
+}

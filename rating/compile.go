@@ -1,0 +1,182 @@
+package rating
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CompileConfig is what [Compile] must know besides the rows.
+type CompileConfig struct {
+	Zone     *time.Location                            // billing time zone; nil is UTC
+	LoadZone func(name string) (*time.Location, error) // finds an account's time zone; nil: none may have its own
+	Currency string                                    // default currency
+}
+
+// Compile checks a draft and makes a catalog of it. It says everything that is wrong at once (R2.8): a catalog is
+// given only where there is no fault. The draft is not changed.
+func Compile(d *Draft, config CompileConfig) (*Catalog, []Fault) {
+	if config.Zone == nil {
+		config.Zone = time.UTC
+	}
+	c := &compiler{draft: d, config: config, zones: map[string]*time.Location{}, days: map[dayKey]Instant{}, plainCovers: map[plainCover][]Cover{}, suggestions: maxSuggestions}
+	c.catalog = &Catalog{Zone: config.Zone, Currency: config.Currency}
+	c.meters()
+	c.accounts()
+	c.prices()
+	c.packages()
+	c.changes()
+	c.rules()
+	c.topUps()
+	c.tracked()
+	if len(c.faults) > 0 {
+		slices.SortStableFunc(c.faults, func(a, b Fault) int {
+			return cmp.Or(cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)), cmp.Compare(a.Index, b.Index))
+		})
+		return nil, c.faults
+	}
+	c.link()
+	return c.catalog, nil
+}
+
+// compiler is the work in hand. As long as nothing is wrong, rows of the catalog are those of the draft sorted by id;
+// with duplicate ids the surplus rows stay where sorting puts them, since no catalog comes of it anyway.
+type compiler struct {
+	draft   *Draft
+	config  CompileConfig
+	catalog *Catalog
+	faults  []Fault
+
+	packageRows []int32 // of each package of the catalog, its row in the draft
+	zones       map[string]*time.Location
+	days        map[dayKey]Instant // first instants of local days: a bulk catalog names few of them
+	plainCovers map[plainCover][]Cover
+	suggestions int // how many more unknown ids may be compared with all known ones
+}
+
+func kindRank(k Kind) int {
+	return slices.Index([]Kind{KindAccount, KindMeter, KindPrice, KindPackage, KindChange, KindRule, KindTopUp}, k)
+}
+
+// row is the row of the draft that is being looked at; faults are told of it.
+type row struct {
+	c     *compiler
+	kind  Kind
+	index int
+	id    string // of a change: its package, of a top-up: its account
+}
+
+var rowNames = map[Kind]string{
+	KindAccount: "account", KindMeter: "meter", KindPrice: "price", KindPackage: "package",
+	KindChange: "change of package", KindRule: "alert rule", KindTopUp: "top-up of account",
+}
+
+// fault notes that a field is wrong. The message follows the row's name and id: `package "p1": quota "x" is …`.
+func (r row) fault(field, rule, hint, format string, args ...any) {
+	r.c.faults = append(r.c.faults, Fault{
+		Kind: r.kind, Index: r.index, Field: field, Rule: rule, Hint: hint,
+		Message: fmt.Sprintf("%s %q: ", rowNames[r.kind], r.id) + fmt.Sprintf(format, args...),
+	})
+}
+
+// keyed is an id with its row in the draft.
+type keyed struct {
+	id  string
+	row int32
+}
+
+// sortByID sorts rows by the bytes of their ids, and equal ids by row.
+func sortByID(rows []keyed) {
+	slices.SortFunc(rows, func(a, b keyed) int {
+		return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.row, b.row))
+	})
+}
+
+// index sorts rows, maps ids to positions, and reports ids that are missing, malformed or taken.
+func (c *compiler) index(kind Kind, rows []keyed) map[string]int32 {
+	sortByID(rows)
+	byID := make(map[string]int32, len(rows))
+	for i, k := range rows {
+		r := row{c, kind, int(k.row), k.id}
+		if !r.checkID("id", k.id) {
+			continue
+		}
+		if i > 0 && rows[i-1].id == k.id {
+			r.fault("id", "R2.8", "give each its own id, or remove one of them", "the id is taken: another of `%s` has it", kind)
+			continue
+		}
+		byID[k.id] = int32(i)
+	}
+	return byID
+}
+
+// link derives what follows from the checked rows: who belongs to whom.
+func (c *compiler) link() {
+	cat := c.catalog
+	payers := make([]int32, len(cat.Accounts))
+	for i := range cat.Accounts {
+		payers[i] = cat.Accounts[i].Payer
+	}
+	for i, list := range group(len(payers), payers) {
+		cat.Accounts[i].members = list
+	}
+	owners := make([]int32, len(cat.Packages))
+	for i := range cat.Packages {
+		owners[i] = payers[cat.Packages[i].Account]
+	}
+	for i, list := range group(len(payers), owners) {
+		cat.Accounts[i].packages = list
+	}
+	tops := make([]int32, len(cat.TopUps))
+	for i := range cat.TopUps {
+		tops[i] = cat.TopUps[i].Account
+	}
+	for i, list := range group(len(payers), tops) {
+		cat.Accounts[i].topUps = list
+	}
+	cat.conditions = conditionsOf(cat.Packages)
+}
+
+// group lists, for each of n groups, the positions in groups that name it, ascending. All lists share one array.
+func group(n int, groups []int32) [][]int32 {
+	ends := make([]int32, n+1)
+	for _, g := range groups {
+		ends[g+1]++
+	}
+	for i := range n {
+		ends[i+1] += ends[i]
+	}
+	next := slices.Clone(ends[:n])
+	all := make([]int32, len(groups))
+	for i, g := range groups {
+		all[next[g]] = int32(i)
+		next[g]++
+	}
+	lists := make([][]int32, n)
+	for i := range lists {
+		if from, to := ends[i], ends[i+1]; from < to {
+			lists[i] = all[from:to:to]
+		}
+	}
+	return lists
+}
+
+func conditionsOf(packages []Package) map[string][]string {
+	conditions := map[string][]string{}
+	for i := range packages {
+		for _, cover := range packages[i].Covers {
+			for _, where := range cover.Where {
+				known := conditions[where.Attribute]
+				for _, value := range where.Values {
+					if at, found := slices.BinarySearch(known, value); !found {
+						known = slices.Insert(known, at, value)
+					}
+				}
+				conditions[where.Attribute] = known
+			}
+		}
+	}
+	return conditions
+}
