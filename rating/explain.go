@@ -16,6 +16,8 @@ type Explanation struct {
 	Account, Meter int32
 	Time           Instant
 	ID             string
+	Object         int32
+	Row            int64
 	Quantity       int64
 	Usage, Excess  int64 // Q of the month before it, both ways of counting
 	Eligible       []Candidate
@@ -45,8 +47,9 @@ func (s *Settler) watchBefore(b *Batch, i int, l *lane) {
 	t := b.Time[i]
 	p := &s.pairs[l.pair]
 	e := Explanation{
-		Account: l.account, Meter: l.meter, Time: t, ID: string(b.ID(i)), Quantity: b.Quantity[i],
-		Usage: p.usage, Excess: p.excess,
+		Account: l.account, Meter: l.meter, Time: t, ID: string(b.ID(i)), Object: b.Object[i], Row: b.Row[i],
+		Quantity: b.Quantity[i],
+		Usage:    p.usage, Excess: p.excess,
 	}
 	e.Price, _, _ = s.catalog.priceAt(l.account, l.meter, t)
 	type ranked struct {

@@ -12,6 +12,11 @@ type PayerState struct {
 	Arrears  bool           // told, and not made whole since
 }
 
+// Empty tells whether there is nothing to hand on.
+func (p *PayerState) Empty() bool {
+	return len(p.Packages)+len(p.Counters)+len(p.Stops) == 0 && !p.Tracked
+}
+
 // Stage is how far the life of a package has come.
 type Stage uint8
 
