@@ -1,0 +1,361 @@
+package settlement
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/parquet-go/parquet-go"
+
+	"drawdown/rating"
+)
+
+// Check reads all files of the revision back, and fails where one does not hold what was appended: other bytes, another
+// number of rows, other numbers in any numeric column or in another order, sums by meter, kind and currency that differ
+// from those made while appending, a line or balance that does not add up, payers out of order.
+func (r *Revision) Check(ctx context.Context) error {
+	if err := r.complete(); err != nil {
+		return fmt.Errorf("check revision: %w", err)
+	}
+	for i := range r.written {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := r.checkFile(ctx, &r.written[i]); err != nil {
+			return fmt.Errorf("check %s: %w", path.Join(r.dir, r.written[i].Name), err)
+		}
+	}
+	r.checked = true
+	return nil
+}
+
+func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
+	file, err := r.output.folder.root.Open(path.Join(r.dir, w.Name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	h := hashed{to: io.Discard, sum: sha256.New()}
+	if _, err := bufio.NewReaderSize(file, 1<<20).WriteTo(&h); err != nil {
+		return err
+	}
+	if h.size != w.Size || !bytes.Equal(h.sum.Sum(nil), w.SHA256) {
+		return fmt.Errorf("it has %d bytes with SHA-256 %x, but %d bytes with SHA-256 %s were written", h.size, h.sum.Sum(nil), w.Size, w.SHA256)
+	}
+	return r.checkRows(ctx, file, w)
+}
+
+// recheck is what reading a file back adds up to.
+type recheck struct {
+	names   *names
+	digests []digest
+	tally   tally
+	payer   []byte
+	page    []readPage // by column
+}
+
+// readPage is a column's page: what it has of indexes, integers or decimals, without the nulls.
+type readPage struct {
+	defined    []byte // nil: every row has a value
+	dictionary parquet.Dictionary
+	indexes    []int32
+	ints       []int64
+	decimals   []byte
+}
+
+func (p *readPage) amount(i int) rating.Amount {
+	b := p.decimals[i*decimalSize:][:decimalSize]
+	return rating.Amount{Hi: int64(binary.BigEndian.Uint64(b)), Lo: binary.BigEndian.Uint64(b[8:])}
+}
+
+// checkRows does not trust the library to keep its head: it panics on some files.
+func (r *Revision) checkRows(ctx context.Context, file *os.File, w *written) (err error) {
+	defer recoverTo(&err)
+	f, err := parquet.OpenFile(file, w.Size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true),
+		parquet.ReadBufferSize(64<<10))
+	if err != nil {
+		return err
+	}
+	if err := checkSchema(f, w.table); err != nil {
+		return err
+	}
+	if f.NumRows() != w.Rows {
+		return fmt.Errorf("it has %d rows, but %d were written", f.NumRows(), w.Rows)
+	}
+	specs := tables[w.table].specs
+	c := recheck{names: r.names, digests: make([]digest, len(specs)), tally: newTally(r.names), page: make([]readPage, len(specs))}
+	for _, group := range f.RowGroups() {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := c.group(group, w.table); err != nil {
+			return err
+		}
+	}
+	return c.compare(w)
+}
+
+func (c *recheck) compare(w *written) error {
+	for i, d := range c.digests {
+		if d != w.digests[i] {
+			return fmt.Errorf("column %s does not hold the numbers that were written", tables[w.table].specs[i].name)
+		}
+	}
+	if w.tally == nil {
+		return nil
+	}
+	switch w.table {
+	case tableLines:
+		if c.tally.differs(w.tally) {
+			return errors.New("quantities by meter and kind, or amounts by currency, are not those that were written")
+		}
+	case tableCharges:
+		for i, amount := range c.tally.charged {
+			if amount != w.tally.charged[i] {
+				return fmt.Errorf("charges in %s are not those that were written", c.names.currencies[i])
+			}
+			if amount != w.tally.amounts[i] {
+				return fmt.Errorf("charges in %s are %s, but the lines are %s", c.names.currencies[i], amount, w.tally.amounts[i])
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tally) differs(other *tally) bool {
+	for i := range t.quantities {
+		if t.quantities[i] != other.quantities[i] {
+			return true
+		}
+	}
+	for i := range t.amounts {
+		if t.amounts[i] != other.amounts[i] {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tally) plus(other *tally) {
+	for i := range t.quantities {
+		for k := range t.quantities[i] {
+			t.quantities[i][k] = sum(t.quantities[i][k], other.quantities[i][k])
+		}
+	}
+	for i := range t.amounts {
+		t.amounts[i] = sum(t.amounts[i], other.amounts[i])
+	}
+}
+
+// group goes through the pages of a row group, of all columns that are checked at once: pages of one number hold the
+// same rows.
+func (c *recheck) group(group parquet.RowGroup, t table) (err error) {
+	specs := tables[t].specs
+	readers := make([]parquet.Pages, len(specs))
+	defer func() {
+		for _, r := range readers {
+			if r != nil {
+				err = errors.Join(err, r.Close())
+			}
+		}
+	}()
+	for i, chunk := range group.ColumnChunks() {
+		s := &specs[i]
+		if s.coding == steps || s.coding == strides || s.name == "payer" || s.name == "kind" || s.name == "meter" || s.name == "currency" {
+			readers[i] = chunk.Pages()
+		}
+	}
+	for left := group.NumRows(); left > 0; {
+		rows := min(left, pageRows)
+		var held [64]parquet.Page
+		for i, r := range readers {
+			if r == nil {
+				continue
+			}
+			page, err := r.ReadPage()
+			if err != nil {
+				return fmt.Errorf("column %s: %w", specs[i].name, err)
+			}
+			held[i] = page
+			if page.NumRows() != rows {
+				return fmt.Errorf("column %s: a page has %d rows, not %d", specs[i].name, page.NumRows(), rows)
+			}
+			c.open(i, &specs[i], page)
+		}
+		if err := c.rows(t, int(rows)); err != nil {
+			return err
+		}
+		for _, page := range held[:len(readers)] {
+			if page != nil {
+				parquet.Release(page)
+			}
+		}
+		left -= rows
+	}
+	return nil
+}
+
+// open takes a page apart, and folds its numbers into the column's digest.
+func (c *recheck) open(i int, s *spec, page parquet.Page) {
+	p := readPage{defined: page.DefinitionLevels()}
+	values := page.Data()
+	d := c.digests[i]
+	switch {
+	case page.Dictionary() != nil:
+		p.dictionary, p.indexes = page.Dictionary(), values.Int32()
+	case s.coding == steps:
+		p.ints = values.Int64()
+		for _, v := range p.ints {
+			d = d.add(uint64(v))
+		}
+	case s.coding == strides:
+		p.decimals, _ = values.FixedLenByteArray()
+		for b := p.decimals; len(b) >= decimalSize; b = b[decimalSize:] {
+			d = d.addAmount(binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]))
+		}
+	}
+	c.digests[i] = d
+	c.page[i] = p
+}
+
+// rows checks what the rows of a page say together.
+func (c *recheck) rows(t table, rows int) error {
+	switch t {
+	case tableLines:
+		return errors.Join(c.payers(linePayer), c.lines(rows), c.deductions())
+	case tableCharges:
+		return errors.Join(c.payers(chargePayer), c.charges(rows))
+	case tableBalances:
+		return errors.Join(c.payers(balancePayer), c.balances(rows))
+	case tableNotices:
+		return c.payers(noticePayer)
+	}
+	return nil
+}
+
+// payers checks that payers ascend, over pages and row groups.
+func (c *recheck) payers(column int) error {
+	p := &c.page[column]
+	last := int32(-1)
+	for _, index := range p.indexes {
+		if index == last {
+			continue
+		}
+		payer := p.dictionary.Index(index).ByteArray()
+		if bytes.Compare(payer, c.payer) < 0 {
+			return fmt.Errorf("payer %q comes after %q", payer, c.payer)
+		}
+		c.payer, last = append(c.payer[:0], payer...), index
+	}
+	return nil
+}
+
+// numbered gives what the entries of a page's dictionary are numbered in the catalog, or -1.
+func (p *readPage) numbered(number func(text string) int) []int {
+	n := make([]int, p.dictionary.Len())
+	for i := range n {
+		n[i] = number(string(p.dictionary.Index(int32(i)).ByteArray()))
+	}
+	return n
+}
+
+func lineKindNumber(text string) int {
+	for k := rating.Deduction; k <= rating.Stopped; k++ {
+		if k.String() == text {
+			return int(k)
+		}
+	}
+	return -1
+}
+
+func (c *recheck) lines(rows int) error {
+	kinds := c.page[lineKind].numbered(lineKindNumber)
+	meters := c.page[lineMeter].numbered(c.names.meterNumber)
+	currencies := c.page[lineCurrency].numbered(c.names.currencyNumber)
+	quantity, amount, defined := &c.page[lineQuantity], &c.page[lineAmount], c.page[lineConsumed].defined
+	for i := range rows {
+		kind, meter := kinds[c.page[lineKind].indexes[i]], meters[c.page[lineMeter].indexes[i]]
+		currency := currencies[c.page[lineCurrency].indexes[i]]
+		if kind < 0 || meter < 0 || currency < 0 {
+			return errors.New("a line has a kind, meter or currency that does not exist")
+		}
+		of := &c.tally.quantities[meter][kind]
+		*of = sum(*of, quantity.amount(i))
+		money := amount.amount(i)
+		c.tally.amounts[currency] = sum(c.tally.amounts[currency], money)
+		if (defined[i] == 1) != (kind == int(rating.Deduction)) || kind != int(rating.Excess) && money != (rating.Amount{}) {
+			return fmt.Errorf("a line is a %s with amount %s", rating.LineKind(kind), money)
+		}
+	}
+	return nil
+}
+
+// deductions checks what remains: before less consumed is after.
+func (c *recheck) deductions() error {
+	consumed, before, after := &c.page[lineConsumed], &c.page[lineRemainingBefore], &c.page[lineRemainingAfter]
+	for i := range len(consumed.decimals) / decimalSize {
+		if sum(after.amount(i), consumed.amount(i)) != before.amount(i) || after.amount(i).Sign() < 0 {
+			return fmt.Errorf("a line takes %s of %s and leaves %s", consumed.amount(i), before.amount(i), after.amount(i))
+		}
+	}
+	return nil
+}
+
+func (c *recheck) charges(rows int) error {
+	currencies := c.page[chargeCurrency].numbered(c.names.currencyNumber)
+	for i := range rows {
+		currency := currencies[c.page[chargeCurrency].indexes[i]]
+		if currency < 0 {
+			return errors.New("a charge has a currency that does not exist")
+		}
+		c.tally.charged[currency] = sum(c.tally.charged[currency], c.page[chargeAmount].amount(i))
+	}
+	return nil
+}
+
+// balances checks the equation of each row (section 7).
+func (c *recheck) balances(rows int) error {
+	for i := range rows {
+		at := func(column int) rating.Amount { return c.page[column].amount(i) }
+		gained := sum(sum(at(balanceOpening), at(balanceGranted)), at(balanceRolledOver))
+		spent := sum(sum(at(balanceDeducted), at(balanceExpired)), sum(at(balanceRevoked), at(balanceClosing)))
+		if gained != spent {
+			return fmt.Errorf("a balance does not add up: opening %s + granted %s + rolled over %s - deducted %s - expired %s - revoked %s is not closing %s",
+				at(balanceOpening), at(balanceGranted), at(balanceRolledOver), at(balanceDeducted), at(balanceExpired),
+				at(balanceRevoked), at(balanceClosing))
+		}
+	}
+	return nil
+}
+
+// recoverTo turns a panic of the Parquet library into an error.
+func recoverTo(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("read Parquet: %v", r)
+	}
+}
+
+// checkSchema refuses a file that has other columns than the table.
+func checkSchema(f *parquet.File, t table) error {
+	specs := tables[t].specs
+	columns := f.Metadata().Schema
+	if len(columns) != len(specs)+1 {
+		return fmt.Errorf("it has %d columns, and table %s has %d", len(columns)-1, tables[t].name, len(specs))
+	}
+	for i := range specs {
+		got, want := columns[i+1], specs[i].element()
+		if got.Name != want.Name || got.Type != want.Type || got.RepetitionType != want.RepetitionType ||
+			got.LogicalType.V.String() != want.LogicalType.V.String() {
+			return fmt.Errorf("column %d is %s, a %s; table %s has %s, a %s, there",
+				i+1, got.Name, &got.LogicalType.V, tables[t].name, want.Name, &want.LogicalType.V)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,302 @@
+package settlement
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
+)
+
+const createdBy = "drawdown"
+
+// tableFile is one Parquet file in the making. Rows go into the columns, and endRows says that they did.
+type tableFile struct {
+	columns  []column
+	patterns []nullPattern // by number; the first is not used
+	sorted   []format.SortingColumn
+	encoder  encoder
+	out      *hashed
+	rows     int // in the page
+	group    int // in the row group
+	total    int64
+	groups   []format.RowGroup
+}
+
+// hashed counts and hashes what passes.
+type hashed struct {
+	to   io.Writer
+	sum  hash.Hash
+	size int64
+}
+
+func (h *hashed) Write(p []byte) (int, error) {
+	n, err := h.to.Write(p)
+	h.sum.Write(p[:n])
+	h.size += int64(n)
+	return n, err
+}
+
+func newTableFile(specs []spec, sortedBy []string) *tableFile {
+	t := &tableFile{columns: make([]column, len(specs)), encoder: encoder{framer: newFramer()}}
+	patterns := 0
+	for _, s := range specs {
+		patterns = max(patterns, s.null)
+	}
+	t.patterns = make([]nullPattern, patterns+1)
+	for i := range specs {
+		c := &t.columns[i]
+		c.spec = specs[i]
+		if c.null > 0 {
+			c.nulls = &t.patterns[c.null]
+		}
+		c.reset()
+	}
+	for _, name := range sortedBy {
+		i := slices.IndexFunc(specs, func(s spec) bool { return s.name == name })
+		t.sorted = append(t.sorted, format.SortingColumn{ColumnIdx: int32(i), NullsFirst: true})
+	}
+	return t
+}
+
+// room is how many rows may be added before the next endRows.
+func (t *tableFile) room() int { return pageRows - t.rows }
+
+// endRows says that n rows have been added to every column.
+func (t *tableFile) endRows(n int) error {
+	t.rows += n
+	if t.rows < pageRows {
+		return nil
+	}
+	if err := t.endPage(); err != nil {
+		return err
+	}
+	if t.group < groupRows {
+		return nil
+	}
+	return t.endGroup()
+}
+
+func (t *tableFile) endPage() error {
+	if t.rows == 0 {
+		return nil
+	}
+	for i := range t.patterns[1:] {
+		t.patterns[i+1].encode()
+	}
+	for i := range t.columns {
+		if err := t.columns[i].closePage(&t.encoder, t.rows); err != nil {
+			return fmt.Errorf("encode column %s: %w", t.columns[i].name, err)
+		}
+	}
+	for i := range t.patterns {
+		t.patterns[i].reset()
+	}
+	t.group += t.rows
+	t.rows = 0
+	return nil
+}
+
+func (t *tableFile) endGroup() error {
+	if t.group == 0 {
+		return nil
+	}
+	group := format.RowGroup{NumRows: int64(t.group), SortingColumns: t.sorted, Ordinal: int16(len(t.groups))}
+	group.FileOffset = t.out.size
+	for i := range t.columns {
+		chunk, err := t.writeChunk(&t.columns[i])
+		if err != nil {
+			return err
+		}
+		group.Columns = append(group.Columns, chunk)
+		group.TotalByteSize += chunk.MetaData.TotalUncompressedSize
+		group.TotalCompressedSize += chunk.MetaData.TotalCompressedSize
+	}
+	t.groups = append(t.groups, group)
+	t.total += int64(t.group)
+	t.group = 0
+	return nil
+}
+
+func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
+	dictionary, err := c.dictionaryPage(&t.encoder)
+	if err != nil {
+		return format.ColumnChunk{}, err
+	}
+	start := t.out.size
+	if _, err := t.out.Write(dictionary); err != nil {
+		return format.ColumnChunk{}, err
+	}
+	if _, err := t.out.Write(c.pages); err != nil {
+		return format.ColumnChunk{}, err
+	}
+	meta := format.ColumnMetaData{
+		Type:                  c.physical(),
+		PathInSchema:          []string{c.name},
+		Codec:                 format.Zstd,
+		NumValues:             int64(t.group),
+		TotalUncompressedSize: c.uncompressed,
+		TotalCompressedSize:   t.out.size - start,
+		DataPageOffset:        start + int64(len(dictionary)),
+		Statistics:            c.statistics(),
+	}
+	meta.Encoding, meta.EncodingStats = c.encodings()
+	if len(dictionary) > 0 {
+		meta.DictionaryPageOffset = start
+	}
+	c.reset()
+	return format.ColumnChunk{FileOffset: start, MetaData: meta}, nil
+}
+
+func (c *column) encodings() ([]format.Encoding, []format.PageEncodingStats) {
+	encodings := []format.Encoding{format.RLE}
+	var stats []format.PageEncodingStats
+	plain := format.Plain
+	switch c.coding {
+	case steps:
+		plain = format.DeltaBinaryPacked
+	case ids, strs:
+		plain = format.DeltaLengthByteArray
+	}
+	if c.dictPages > 0 {
+		encodings = append(encodings, format.RLEDictionary, format.Plain)
+		stats = append(stats,
+			format.PageEncodingStats{PageType: format.DictionaryPage, Encoding: format.Plain, Count: 1},
+			format.PageEncodingStats{PageType: format.DataPage, Encoding: format.RLEDictionary, Count: c.dictPages})
+	}
+	if c.plainPages > 0 {
+		if !slices.Contains(encodings, plain) {
+			encodings = append(encodings, plain)
+		}
+		stats = append(stats, format.PageEncodingStats{PageType: format.DataPage, Encoding: plain, Count: c.plainPages})
+	}
+	return encodings, stats
+}
+
+// boundMax is the longest text that is stated as a bound.
+const boundMax = 64
+
+// statistics gives the bounds of instants, integers and dictionary texts, whose order readers agree on. Decimals have
+// none: some readers compare them as unsigned bytes, and would leave out negative amounts.
+func (c *column) statistics() format.Statistics {
+	s := format.Statistics{NullCount: c.nullCount}
+	switch {
+	case c.coding == steps && c.min <= c.max:
+		s.MinValue = binary.LittleEndian.AppendUint64(nil, uint64(c.min))
+		s.MaxValue = binary.LittleEndian.AppendUint64(nil, uint64(c.max))
+	case c.coding == keyed && len(c.keys) > 0 && c.logical != decimalType:
+		s.MinValue, s.MaxValue = c.bounds()
+	}
+	return s
+}
+
+func (c *column) bounds() (low, high []byte) {
+	if c.logical != textType {
+		width := 8
+		if c.logical == int32Type {
+			width = 4
+		}
+		low = binary.LittleEndian.AppendUint64(nil, uint64(slices.Min(c.keys)))[:width]
+		high = binary.LittleEndian.AppendUint64(nil, uint64(slices.Max(c.keys)))[:width]
+		return low, high
+	}
+	for rest := c.entries; len(rest) > 0; {
+		n := binary.LittleEndian.Uint32(rest)
+		text := rest[4 : 4+n]
+		rest = rest[4+n:]
+		if low == nil || bytes.Compare(text, low) < 0 {
+			low = text
+		}
+		if high == nil || bytes.Compare(text, high) > 0 {
+			high = text
+		}
+	}
+	if len(low) > boundMax || len(high) > boundMax {
+		return nil, nil
+	}
+	return bytes.Clone(low), bytes.Clone(high)
+}
+
+// begin starts a file; what a file before it left is forgotten.
+func (t *tableFile) begin(out io.Writer) error {
+	t.out = &hashed{to: out, sum: sha256.New()}
+	t.total, t.groups = 0, nil
+	t.rows, t.group = 0, 0
+	for i := range t.columns {
+		t.columns[i].digest = 0
+	}
+	_, err := io.WriteString(t.out, "PAR1")
+	return err
+}
+
+// end writes what is left and the footer.
+func (t *tableFile) end() error {
+	if err := t.endPage(); err != nil {
+		return err
+	}
+	if err := t.endGroup(); err != nil {
+		return err
+	}
+	meta := format.FileMetaData{Version: 2, Schema: t.schema(), NumRows: t.total, RowGroups: t.groups, CreatedBy: createdBy}
+	for range t.columns {
+		meta.ColumnOrders = append(meta.ColumnOrders, format.ColumnOrder{TypeOrder: new(format.TypeDefinedOrder)})
+	}
+	footer, err := thrift.Marshal(&t.encoder.proto, &meta)
+	if err != nil {
+		return err
+	}
+	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(footer)))
+	_, err = t.out.Write(append(footer, "PAR1"...))
+	return err
+}
+
+func (t *tableFile) schema() []format.SchemaElement {
+	schema := []format.SchemaElement{{Name: "schema", NumChildren: thrift.New(int32(len(t.columns)))}}
+	for i := range t.columns {
+		schema = append(schema, t.columns[i].element())
+	}
+	return schema
+}
+
+func (s *spec) physical() format.Type {
+	switch s.logical {
+	case instantType, int64Type:
+		return format.Int64
+	case decimalType:
+		return format.FixedLenByteArray
+	case int32Type:
+		return format.Int32
+	case boolType:
+		return format.Boolean
+	}
+	return format.ByteArray
+}
+
+func (s *spec) element() format.SchemaElement {
+	e := format.SchemaElement{Name: s.name, Type: thrift.New(s.physical()), RepetitionType: thrift.New(format.Required)}
+	if s.null > 0 {
+		e.RepetitionType = thrift.New(format.Optional)
+	}
+	switch s.logical {
+	case textType:
+		e.ConvertedType = thrift.New(deprecated.UTF8)
+		e.LogicalType = thrift.New(format.LogicalType{UTF8: new(format.StringType)})
+	case instantType:
+		e.ConvertedType = thrift.New(deprecated.TimestampMicros)
+		e.LogicalType = thrift.New(format.LogicalType{Timestamp: &format.TimestampType{
+			IsAdjustedToUTC: true, Unit: format.TimeUnit{Micros: new(format.MicroSeconds)},
+		}})
+	case decimalType:
+		e.TypeLength = thrift.New(int32(decimalSize))
+		e.ConvertedType = thrift.New(deprecated.Decimal)
+		e.Scale, e.Precision = thrift.New(int32(9)), thrift.New(int32(38))
+		e.LogicalType = thrift.New(format.LogicalType{Decimal: &format.DecimalType{Scale: 9, Precision: 38}})
+	}
+	return e
+}

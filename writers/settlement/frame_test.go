@@ -1,0 +1,66 @@
+package settlement
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"pgregory.net/rapid"
+
+	"drawdown/rating"
+)
+
+func plainDecimals(values []rating.Amount) []byte {
+	var b []byte
+	for _, v := range values {
+		b = binary.BigEndian.AppendUint64(b, uint64(v.Hi))
+		b = binary.BigEndian.AppendUint64(b, v.Lo)
+	}
+	return b
+}
+
+func TestFramesAreZstd(t *testing.T) {
+	f := newFramer()
+	decoder, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		head := make([]byte, rapid.SampledFrom([]int{0, 5, 2053}).Draw(t, "head"))
+		n := rapid.SampledFrom([]int{0, 1, 2, 63, 64, 65, 1000, 8191, 8192, 8193, 16384, 16385}).Draw(t, "values")
+		width := rapid.IntRange(0, 127).Draw(t, "width")
+		negative := rapid.SampledFrom([]int{0, 0, 3, n + 1}).Draw(t, "negative")
+		values := make([]rating.Amount, n)
+		for i := range values {
+			a := rating.Amount{Hi: int64(random.Uint64() >> 1), Lo: random.Uint64()}
+			if width < 64 {
+				a = rating.Amount{Lo: a.Lo & (1<<width - 1)}
+			} else {
+				a.Hi &= 1<<(width-64) - 1
+			}
+			if random.IntN(n) < negative {
+				a, _ = rating.Amount{}.Sub(a)
+			}
+			values[i] = a
+		}
+		body := plainDecimals(values)
+		want := append(bytes.Clone(head), body...)
+		for name, frame := range map[string][]byte{
+			"strided":  f.strided(nil, head, values),
+			"stored":   f.stored(nil, head, body),
+			"literals": f.literals(nil, head, body),
+			"searched": f.searched(nil, head, body),
+		} {
+			got, err := decoder.DecodeAll(frame, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%s: decoded other bytes", name)
+			}
+		}
+	})
+}

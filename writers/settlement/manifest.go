@@ -1,0 +1,418 @@
+package settlement
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"drawdown/rating"
+)
+
+const (
+	formatVersion = 1
+	program       = "drawdown"
+	manifestName  = "manifest.json"
+	currentName   = "current.json"
+)
+
+// Hash is a SHA-256, written in hexadecimal digits; nil is none, written as an empty string.
+type Hash []byte
+
+func (h Hash) String() string { return hex.EncodeToString(h) }
+
+// MarshalText writes hexadecimal digits.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads hexadecimal digits.
+func (h *Hash) UnmarshalText(text []byte) (err error) {
+	*h, err = hex.DecodeString(string(text))
+	if err == nil && len(*h) != 0 && len(*h) != sha256.Size {
+		err = fmt.Errorf("%q is no SHA-256", text)
+	}
+	return err
+}
+
+// Decimal is an exact decimal of nine decimals at most, written as a string.
+type Decimal rating.Amount
+
+func (d Decimal) String() string { return rating.Amount(d).String() }
+
+// MarshalText writes the decimal without trailing zeros.
+func (d Decimal) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (d *Decimal) UnmarshalText(text []byte) error {
+	a, err := parseAmount(string(text))
+	*d = Decimal(a)
+	return err
+}
+
+// parseAmount reads a decimal of nine decimals at most.
+func parseAmount(text string) (rating.Amount, error) {
+	fail := fmt.Errorf("%q is no decimal with nine decimals at most", text)
+	digits, negative := strings.CutPrefix(text, "-")
+	whole, fraction, point := strings.Cut(digits, ".")
+	if len(whole) == 0 || len(whole) > 29 || len(fraction) > 9 || point && fraction == "" {
+		return rating.Amount{}, fail
+	}
+	var a rating.Amount
+	for _, c := range []byte(whole + (fraction + "000000000")[:9]) {
+		if c < '0' || c > '9' {
+			return rating.Amount{}, fail
+		}
+		double := sum(a, a)
+		a = sum(sum(sum(double, double), sum(double, double)), sum(double, rating.AmountOf(int64(c-'0'))))
+	}
+	if negative {
+		a, _ = rating.Amount{}.Sub(a)
+	}
+	return a, nil
+}
+
+// Manifest says what a revision was made of, what it consists of, and what it adds up to. Nothing in it depends on when,
+// where or by whom it was made.
+type Manifest struct {
+	FormatVersion          int            `json:"format_version"`
+	Program                string         `json:"program"`
+	Site                   string         `json:"site"`
+	Period                 ManifestPeriod `json:"period"`
+	Revision               int            `json:"revision"`
+	Inputs                 []Input        `json:"inputs"`
+	ConfigSHA256           Hash           `json:"config_sha256"`
+	CatalogSHA256          Hash           `json:"catalog_sha256"`
+	OpeningSHA256          []Hash         `json:"opening_sha256"` // by shard
+	ClosingSHA256          []Hash         `json:"closing_sha256"`
+	Files                  []File         `json:"files"`
+	Totals                 Totals         `json:"totals"`
+	PreviousManifestSHA256 Hash           `json:"previous_manifest_sha256"`
+}
+
+// ManifestPeriod names the period.
+type ManifestPeriod struct {
+	Name     string `json:"name"`
+	Start    string `json:"start"` // RFC 3339
+	End      string `json:"end"`
+	TimeZone string `json:"time_zone"`
+}
+
+// Rows counts what became of rows: Read = Settled + Duplicate + Superseded + Quarantined + OutOfPeriod (R4.6).
+type Rows struct {
+	Read        int64 `json:"read"`
+	Settled     int64 `json:"settled"`
+	Duplicate   int64 `json:"duplicate"`
+	Superseded  int64 `json:"superseded"`
+	Quarantined int64 `json:"quarantined"`
+	OutOfPeriod int64 `json:"out_of_period"`
+}
+
+func (r Rows) balanced() bool {
+	for _, n := range [...]int64{r.Read, r.Settled, r.Duplicate, r.Superseded, r.Quarantined, r.OutOfPeriod} {
+		if n < 0 {
+			return false
+		}
+	}
+	return r.Read == r.Settled+r.Duplicate+r.Superseded+r.Quarantined+r.OutOfPeriod
+}
+
+func (r Rows) plus(s Rows) Rows {
+	return Rows{
+		r.Read + s.Read, r.Settled + s.Settled, r.Duplicate + s.Duplicate, r.Superseded + s.Superseded,
+		r.Quarantined + s.Quarantined, r.OutOfPeriod + s.OutOfPeriod,
+	}
+}
+
+// Input is a usage object that was read.
+type Input struct {
+	Key    string `json:"key"`
+	Size   int64  `json:"size"`
+	SHA256 Hash   `json:"sha256"`
+	Rows   Rows   `json:"rows"`
+	// First and Last are the earliest and the latest event time in it, RFC 3339; empty without any.
+	First             string `json:"first"`
+	Last              string `json:"last"`
+	ProbableDuplicate int64  `json:"probable_duplicate"`
+}
+
+// File is a Parquet file of the revision; its name is relative to the manifest's folder.
+type File struct {
+	Name   string `json:"name"`
+	Table  string `json:"table"`
+	Shard  int    `json:"shard"`
+	Rows   int64  `json:"rows"`
+	Size   int64  `json:"size"`
+	SHA256 Hash   `json:"sha256"`
+}
+
+// Totals are the control totals (R4.6) and what was charged.
+type Totals struct {
+	Rows    Rows            `json:"rows"`
+	Meters  []MeterTotal    `json:"meters"`  // by id
+	Amounts []CurrencyTotal `json:"amounts"` // by currency
+}
+
+// MeterTotal is what became of a meter's units: Settled = Deducted + Excess + Stopped.
+type MeterTotal struct {
+	Meter    string  `json:"meter"`
+	Settled  Decimal `json:"settled"`
+	Deducted Decimal `json:"deducted"`
+	Excess   Decimal `json:"excess"`
+	Stopped  Decimal `json:"stopped"`
+}
+
+// CurrencyTotal is what was charged in one currency.
+type CurrencyTotal struct {
+	Currency string  `json:"currency"`
+	Amount   Decimal `json:"amount"`
+}
+
+// Validate checks the control totals (R4.6), by object, by meter and overall, and the order of the lists. It gives all
+// that is wrong.
+func (m *Manifest) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("R4.6: "+format, args...)) }
+	var all Rows
+	for i, in := range m.Inputs {
+		if !in.Rows.balanced() {
+			fault("rows of %s do not balance: %+v", in.Key, in.Rows)
+		}
+		if i > 0 && m.Inputs[i-1].Key >= in.Key {
+			fault("input %s comes after its place", in.Key)
+		}
+		all = all.plus(in.Rows)
+	}
+	if all != m.Totals.Rows {
+		fault("rows of all objects are %+v, but the totals say %+v", all, m.Totals.Rows)
+	}
+	for i, t := range m.Totals.Meters {
+		parts := sum(sum(rating.Amount(t.Deducted), rating.Amount(t.Excess)), rating.Amount(t.Stopped))
+		if parts != rating.Amount(t.Settled) {
+			fault("meter %s: settled %s is not deducted %s + excess %s + stopped %s",
+				t.Meter, t.Settled, t.Deducted, t.Excess, t.Stopped)
+		}
+		if i > 0 && m.Totals.Meters[i-1].Meter >= t.Meter {
+			fault("meter %s comes after its place", t.Meter)
+		}
+	}
+	for i, t := range m.Totals.Amounts {
+		if i > 0 && m.Totals.Amounts[i-1].Currency >= t.Currency {
+			fault("currency %s comes after its place", t.Currency)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// canonical gives the one way in which a value is written: fields in their order, two blanks per level, a line feed last.
+func canonical(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+func decodeStrictly(content []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(content))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("something follows the end")
+	}
+	return nil
+}
+
+// Finish writes the manifest, the last file of a revision. Files, format version, program, and the period's name and
+// bounds are filled in here; the rest is m's. What [Revision.Check] read back must have confirmed the files, and must
+// agree with m's totals. It gives the manifest's path in the output, and its hash.
+func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err error) {
+	key = path.Join(r.dir, manifestName)
+	if !r.checked {
+		return "", sha, fmt.Errorf("write %s: its files have not been checked", key)
+	}
+	m.FormatVersion, m.Program, m.Revision = formatVersion, program, r.revision
+	m.Period.Name, m.Period.Start, m.Period.End = r.name, r.period.Start.String(), r.period.End.String()
+	m.Files = make([]File, 0, len(r.written))
+	for i := range r.written {
+		m.Files = append(m.Files, r.written[i].File)
+	}
+	m.noNulls()
+	if err := errors.Join(m.Validate(), r.compareTotals(&m)); err != nil {
+		return "", sha, fmt.Errorf("write %s: %w", key, err)
+	}
+	content, err := canonical(m)
+	if err == nil {
+		err = r.output.folder.write(key, content)
+	}
+	if err != nil {
+		return "", sha, fmt.Errorf("write %s: %w", key, err)
+	}
+	return key, sha256.Sum256(content), nil
+}
+
+// noNulls writes empty lists as such.
+func (m *Manifest) noNulls() {
+	if m.Inputs == nil {
+		m.Inputs = []Input{}
+	}
+	if m.OpeningSHA256 == nil {
+		m.OpeningSHA256 = []Hash{}
+	}
+	if m.ClosingSHA256 == nil {
+		m.ClosingSHA256 = []Hash{}
+	}
+	if m.Totals.Meters == nil {
+		m.Totals.Meters = []MeterTotal{}
+	}
+	if m.Totals.Amounts == nil {
+		m.Totals.Amounts = []CurrencyTotal{}
+	}
+}
+
+// compareTotals holds the manifest's totals against what stands in the files.
+func (r *Revision) compareTotals(m *Manifest) error {
+	all := newTally(r.names)
+	var quarantined int64
+	for i := range r.written {
+		if w := &r.written[i]; w.table == tableLines && w.tally != nil {
+			all.plus(w.tally)
+		} else if w.table == tableQuarantine {
+			quarantined += w.Rows
+		}
+	}
+	var faults []error
+	stated := map[string]MeterTotal{}
+	for _, t := range m.Totals.Meters {
+		stated[t.Meter] = t
+	}
+	for i, kinds := range all.quantities {
+		id := r.names.Catalog.Meters[i].ID
+		t := stated[id]
+		delete(stated, id)
+		if (MeterTotal{id, t.Settled, Decimal(kinds[0]), Decimal(kinds[1]), Decimal(kinds[2])}) != (MeterTotal{id, t.Settled, t.Deducted, t.Excess, t.Stopped}) {
+			faults = append(faults, fmt.Errorf("R4.6: meter %s: the lines hold %s deducted, %s excess, %s stopped, but the totals say %s, %s, %s",
+				id, kinds[0], kinds[1], kinds[2], t.Deducted, t.Excess, t.Stopped))
+		}
+	}
+	amounts := map[string]Decimal{}
+	for _, t := range m.Totals.Amounts {
+		amounts[t.Currency] = t.Amount
+	}
+	for i, amount := range all.amounts {
+		currency := r.names.currencies[i]
+		if amounts[currency] != Decimal(amount) {
+			faults = append(faults, fmt.Errorf("the lines hold %s %s, but the totals say %s", amount, currency, amounts[currency]))
+		}
+		delete(amounts, currency)
+	}
+	for _, id := range slices.Sorted(maps.Keys(stated)) {
+		faults = append(faults, fmt.Errorf("the totals have a meter %q that is not in the catalog", id))
+	}
+	for _, currency := range slices.Sorted(maps.Keys(amounts)) {
+		faults = append(faults, fmt.Errorf("the totals have a currency %q that is not in the catalog", currency))
+	}
+	return errors.Join(faults...)
+}
+
+// OpenManifest reads a manifest and checks that it is whole: written as this program writes it, and balanced.
+func OpenManifest(file string) (*Manifest, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest(content)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", file, err)
+	}
+	return m, nil
+}
+
+// ParseManifest is [OpenManifest] for the content of one.
+func ParseManifest(content []byte) (*Manifest, error) {
+	m := new(Manifest)
+	if err := decodeStrictly(content, m); err != nil {
+		return nil, err
+	}
+	if m.FormatVersion != formatVersion || m.Program != program {
+		return nil, fmt.Errorf("it is of %s, format version %d; this program reads %s, version %d",
+			m.Program, m.FormatVersion, program, formatVersion)
+	}
+	again, err := canonical(m)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, content) {
+		return nil, errors.New("it is not written the canonical way, so something changed it")
+	}
+	return m, m.Validate()
+}
+
+// Current is the revision of a period that counts.
+type Current struct {
+	Revision int
+	Manifest string // its path in the output
+	SHA256   Hash   // of the manifest
+}
+
+type currentFile struct {
+	FormatVersion int             `json:"format_version"`
+	Program       string          `json:"program"`
+	Periods       []currentPeriod `json:"periods"`
+}
+
+type currentPeriod struct {
+	Name     string `json:"name"`
+	Revision int    `json:"revision"`
+	Manifest string `json:"manifest"`
+	SHA256   Hash   `json:"sha256"`
+}
+
+// SetCurrent puts current.json in place: all periods by name, each with its current revision. It is a copy of what the
+// database says, for readers without one, and may be written again at any time.
+func (o *Output) SetCurrent(periods map[string]Current) error {
+	file := currentFile{FormatVersion: formatVersion, Program: program, Periods: []currentPeriod{}}
+	for _, name := range slices.Sorted(maps.Keys(periods)) {
+		c := periods[name]
+		file.Periods = append(file.Periods, currentPeriod{name, c.Revision, c.Manifest, c.SHA256})
+	}
+	content, err := canonical(file)
+	if err == nil {
+		// Two writers of the same content may share a file; of different content they do not.
+		temporary := fmt.Sprintf(".%s.%x", currentName, sha256.Sum256(content))
+		err = o.folder.replace(currentName, temporary, content)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", currentName, err)
+	}
+	return nil
+}
+
+// ReadCurrent reads current.json; without one there is nothing current.
+func (o *Output) ReadCurrent() (map[string]Current, error) {
+	content, err := o.folder.root.ReadFile(currentName)
+	if errors.Is(err, os.ErrNotExist) {
+		return map[string]Current{}, nil
+	}
+	var file currentFile
+	if err == nil {
+		err = decodeStrictly(content, &file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", currentName, err)
+	}
+	periods := make(map[string]Current, len(file.Periods))
+	for _, p := range file.Periods {
+		periods[p.Name] = Current{p.Revision, p.Manifest, p.SHA256}
+	}
+	return periods, nil
+}

@@ -1,0 +1,311 @@
+package settlement
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"drawdown/rating"
+)
+
+// Output is the place where settlements go.
+type Output struct {
+	folder folder
+
+	mu     sync.Mutex
+	spare  [tableCount][]*tableFile
+	latest *names
+}
+
+// OpenOutput opens a local folder, and makes it where it does not exist.
+func OpenOutput(dir string) (*Output, error) {
+	f, err := openFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open output %s: %w", dir, err)
+	}
+	return &Output{folder: f}, nil
+}
+
+// Close gives up the folder.
+func (o *Output) Close() error { return o.folder.root.Close() }
+
+// Revision is one settlement of one period in the making. Nothing refers to it before it is committed.
+type Revision struct {
+	output   *Output
+	dir      string
+	name     string
+	period   rating.Period
+	revision int
+	names    *names
+
+	mu      sync.Mutex
+	written []written
+	checked bool
+}
+
+// written is what is known of a file while it was written.
+type written struct {
+	File
+	table   table
+	digests []digest
+	tally   *tally // of lines and charges
+}
+
+// Create starts a revision in a folder of its own. Its token is new to each run, so two runs never share the folder.
+func (o *Output) Create(p rating.Period, name string, revision int, token int64, n Names) (*Revision, error) {
+	r := &Revision{output: o, name: name, period: p, revision: revision, dir: revisionDir(name, revision, token)}
+	if name == "" || strings.ContainsAny(name, "/\\\x00") || strings.HasPrefix(name, ".") {
+		return nil, fmt.Errorf("create revision: %q is no name for a period's folder", name)
+	}
+	if err := o.folder.makeDir(r.dir); err != nil {
+		return nil, fmt.Errorf("create revision: %w", err)
+	}
+	r.names = o.namesOf(p, n)
+	return r, nil
+}
+
+func revisionDir(period string, revision int, token int64) string {
+	return fmt.Sprintf("period=%s/rev=%d-%d", period, revision, token)
+}
+
+// namesOf spares going through the catalog again for each period.
+func (o *Output) namesOf(p rating.Period, n Names) *names {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.latest == nil || o.latest.Catalog != n.Catalog {
+		o.latest = newNames(n)
+	}
+	own := *o.latest
+	own.Names, own.period = n, p
+	return &own
+}
+
+// Discard removes a revision that was not committed, as far as that is possible.
+func (o *Output) Discard(name string, revision int, token int64) error {
+	if err := o.folder.root.RemoveAll(revisionDir(name, revision, token)); err != nil {
+		return fmt.Errorf("discard revision: %w", err)
+	}
+	return nil
+}
+
+// Shard is one part of a revision, for one goroutine; many shards may be written at once.
+type Shard struct {
+	revision *Revision
+	names    *names
+	number   int
+	payer    int32
+	order    lineOrder
+	idBuffer []byte
+	closed   bool // the payer's charges, balances or notices have come
+	open     [tableCount]*openTable
+	tally    tally
+}
+
+type openTable struct {
+	*tableFile
+	file *os.File
+	name string
+}
+
+// Shard starts a part of the revision.
+func (r *Revision) Shard(i int) *Shard {
+	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names)}
+}
+
+// Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
+// notices. Payers come in ascending order. The result may be reset afterwards.
+func (s *Shard) Append(payer int32, res *rating.Result) error {
+	if err := s.append(payer, res); err != nil {
+		return fmt.Errorf("write settlement of payer %q: %w", s.names.Catalog.Accounts[payer].ID, err)
+	}
+	return nil
+}
+
+func (s *Shard) append(payer int32, res *rating.Result) error {
+	if payer < s.payer || payer == s.payer && s.closed {
+		return fmt.Errorf("it comes after payer %q", s.names.Catalog.Accounts[s.payer].ID)
+	}
+	if payer != s.payer {
+		s.payer, s.closed, s.order.any = payer, false, false
+	}
+	if err := s.order.checkLines(res); err != nil {
+		return err
+	}
+	s.idBuffer = s.order.keep(s.idBuffer)
+	s.closed = len(res.Charges)+len(res.Balances)+len(res.Notices) > 0
+	for _, part := range [...]struct {
+		table table
+		rows  int
+		add   func() error
+	}{
+		{tableLines, len(res.Lines), func() error { return s.addLines(payer, res) }},
+		{tableCharges, len(res.Charges), func() error { return s.addCharges(payer, res.Charges) }},
+		{tableBalances, len(res.Balances), func() error { return s.addBalances(payer, res.Balances) }},
+		{tableNotices, len(res.Notices), func() error { return s.addNotices(payer, res.Notices) }},
+	} {
+		if part.rows == 0 {
+			continue
+		}
+		if err := s.start(part.table); err != nil {
+			return err
+		}
+		if err := part.add(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Shard) table(t table) *tableFile { return s.open[t].tableFile }
+
+// start makes the file of a table, unless there is one.
+func (s *Shard) start(t table) error {
+	if s.open[t] != nil {
+		return nil
+	}
+	var err error
+	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number))
+	return err
+}
+
+func (r *Revision) create(t table, name string) (*openTable, error) {
+	file, err := r.output.folder.create(path.Join(r.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	table := r.output.take(t)
+	if err := table.begin(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &openTable{table, file, name}, nil
+}
+
+// finish completes a file.
+func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
+	err := o.end()
+	if err = errors.Join(err, finish(o.file)); err != nil {
+		return fmt.Errorf("write %s: %w", o.name, err)
+	}
+	w := written{table: t, tally: sums, File: File{
+		Name: o.name, Table: tables[t].name, Shard: shard, Rows: o.total, Size: o.out.size, SHA256: Hash(o.out.sum.Sum(nil)),
+	}}
+	for i := range o.columns {
+		w.digests = append(w.digests, o.columns[i].digest)
+	}
+	r.output.giveBack(t, o.tableFile)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written, r.checked = append(r.written, w), false
+	return nil
+}
+
+// take and giveBack keep the memory of tables from file to file.
+func (o *Output) take(t table) *tableFile {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.spare[t]); n > 0 {
+		last := o.spare[t][n-1]
+		o.spare[t] = o.spare[t][:n-1]
+		return last
+	}
+	return newTableFile(tables[t].specs, tables[t].sort)
+}
+
+func (o *Output) giveBack(t table, file *tableFile) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	file.out, file.groups = nil, nil
+	o.spare[t] = append(o.spare[t], file)
+}
+
+// Close completes the shard's files.
+func (s *Shard) Close() error {
+	for t, open := range s.open {
+		if open == nil {
+			continue
+		}
+		if err := s.revision.finish(table(t), s.number, open, &s.tally); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Rejection is a row of the quarantine table.
+type Rejection struct {
+	Object int32
+	*rating.Rejected
+}
+
+// Quarantine writes the rows that do not settle, in the order of objects and rows.
+func (r *Revision) Quarantine(rows iter.Seq2[Rejection, error]) error {
+	open, err := r.create(tableQuarantine, "quarantine.parquet")
+	if err != nil {
+		return fmt.Errorf("write quarantine: %w", err)
+	}
+	last := Rejection{Object: -1, Rejected: &rating.Rejected{}}
+	for row, err := range rows {
+		if err == nil && cmp.Or(cmp.Compare(last.Object, row.Object), cmp.Compare(last.Row, row.Row)) > 0 {
+			err = fmt.Errorf("row %d of %s comes after its place", row.Row, r.names.Objects[row.Object])
+		}
+		if err == nil {
+			err = addRejected(open.tableFile, r.names, row.Object, row.Rejected)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("write quarantine: %w", err), open.file.Close())
+		}
+		last.Object, last.Rejected = row.Object, &rating.Rejected{Row: row.Row}
+	}
+	return r.finish(tableQuarantine, 0, open, nil)
+}
+
+// complete gives every table at least one file, so that its schema can be found, and sorts the files.
+func (r *Revision) complete() error {
+	for t := range tableCount {
+		if slices.ContainsFunc(r.written, func(w written) bool { return w.table == t }) {
+			continue
+		}
+		name := tables[t].name + "-000.parquet"
+		if t == tableQuarantine {
+			name = "quarantine.parquet"
+		}
+		open, err := r.create(t, name)
+		if err != nil {
+			return err
+		}
+		if err := r.finish(t, 0, open, nil); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(r.written, func(a, b written) int {
+		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.File.Shard, b.File.Shard))
+	})
+	return r.output.folder.syncDir(r.dir)
+}
+
+// tally is what a shard's rows add up to.
+type tally struct {
+	quantities [][3]rating.Amount // of lines, by meter and kind
+	amounts    []rating.Amount    // of lines, by currency
+	charged    []rating.Amount    // of charges, by currency
+}
+
+func newTally(n *names) tally {
+	return tally{
+		quantities: make([][3]rating.Amount, len(n.meterScale)),
+		amounts:    make([]rating.Amount, len(n.currencies)),
+		charged:    make([]rating.Amount, len(n.currencies)),
+	}
+}
+
+// sum adds up modulo 2^128: sums that are compared for equality may wrap.
+func sum(a, b rating.Amount) rating.Amount {
+	s, _ := a.Add(b)
+	return s
+}
