@@ -1,0 +1,6 @@
+package main
+
+// remindCmd is filled in below.
+type remindCmd struct{}
+
+func (remindCmd) Run(*app) error { return &failure{op: "remind", err: errNotWired} }

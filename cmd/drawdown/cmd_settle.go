@@ -1,0 +1,233 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"drawdown/jobs"
+	"drawdown/rating"
+)
+
+// settleCmd settles every pending period (R5.2).
+type settleCmd struct {
+	Until  string `placeholder:"T" help:"Settle only periods that end by T: a date, or an instant."`
+	DryRun bool   `help:"Show what would be settled, by the same code, and write nothing."`
+}
+
+// Help is the command's own help.
+func (settleCmd) Help() string {
+	return `A period is settled once it is over and settlement.delay has passed. The oldest goes first; each opens with what the one before left. A run commits at once or not at all, so it may be repeated after any failure. Nothing to do is success.
+
+    drawdown settle                        all that is due
+    drawdown settle --dry-run              what that would be
+    drawdown settle --until 2026-10-03     the periods that end by then
+    drawdown --json settle                 for programs
+
+It ends with exit code 3 where rows went to quarantine: fix the cause, and their period is settled anew.`
+}
+
+func (s *settleCmd) Run(a *app) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	until := rating.Never
+	if s.Until != "" {
+		if until, err = parseInstantFlag("--until", s.Until, c.Settlement.TimeZone.Location); err != nil {
+			return err
+		}
+	}
+	r, err := a.settle(c, until, s.DryRun)
+	if err != nil {
+		return err
+	}
+	if a.flags.JSON {
+		err = printJSON(a.stdout, settleJSON(r))
+	} else if !a.flags.Quiet {
+		a.printSettle(c, r)
+	}
+	if err != nil {
+		return err
+	}
+	return waitingRows(r)
+}
+
+// parseInstantFlag reads a date, which is its first instant in the zone, or an instant.
+func parseInstantFlag(flag, text string, location *time.Location) (rating.Instant, error) {
+	at, _, err := parseMoment(text, location)
+	if err != nil {
+		return 0, &failure{
+			op: "read " + flag, err: fmt.Errorf("%q is neither a date nor %w", text, err), code: exitUsage,
+			hint: "write it as 2026-10-01, or as 2026-10-01T08:30:00Z",
+		}
+	}
+	return at, nil
+}
+
+// waitingRows says that rows wait in quarantine.
+func waitingRows(r *jobs.Report) error {
+	rows := int64(0)
+	for i := range r.Periods {
+		rows += r.Periods[i].Rows.Quarantined
+	}
+	if rows == 0 || r.DryRun {
+		return nil
+	}
+	return &waiting{fmt.Sprintf("settle: done, but %s in quarantine; the quarantine table says why each is there",
+		strings.Replace(count(int(rows), "row waits", "rows wait"), fmt.Sprint(rows), groupedInt(rows), 1))}
+}
+
+func (a *app) printSettle(c *Config, r *jobs.Report) {
+	if r.Nothing != "" {
+		a.say("Nothing to do: %s.", strings.TrimSuffix(r.Nothing, "."))
+		return
+	}
+	if r.DryRun {
+		a.say("%s", a.ink.bold("Dry run: nothing is written.")+"\n")
+	}
+	a.printPeriods(c, r)
+	a.printNotices(r)
+	a.printQuarantine(r)
+	a.printTotals(r)
+	for _, name := range r.Ignored {
+		a.say("%s", a.ink.yellow("Not read: ")+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)")
+	}
+	a.say("\n%s in %s, %s records/s; %s read, %s skipped.", recordsOf(r), elapsed(r.Elapsed),
+		groupedInt(rate(r)), count(r.Objects, "object", "objects"), count(r.Skipped, "one", "ones"))
+}
+
+// printPeriods writes a line a period and meter: the units, and on the first the rows and the money.
+func (a *app) printPeriods(c *Config, r *jobs.Report) {
+	t := table{columns: []column{
+		{"period", fixed},
+		{"records", right},
+		{"meter", left},
+		{"deducted", decimal},
+		{"excess", decimal},
+		{"stopped", decimal},
+		{"charges", decimal},
+		{"", fixed},
+	}}
+	for i := range r.Periods {
+		p := &r.Periods[i]
+		for k := range max(1, len(p.Meters), len(p.Charges)) {
+			cells := make([]string, len(t.columns))
+			if k == 0 {
+				cells[0], cells[1] = p.Name, groupedInt(p.Rows.Settled)
+			}
+			if k < len(p.Meters) {
+				m := &p.Meters[k]
+				cells[2], cells[3], cells[4], cells[5] = m.Meter, amount(m.Deducted), amount(m.Excess), amount(m.Stopped)
+			}
+			if k < len(p.Charges) {
+				cells[6], cells[7] = money(p.Charges[k].Amount, c.Currency.Digits), p.Charges[k].Currency
+			}
+			t.row(cells...)
+		}
+	}
+	t.print(a.stdout, a.ink)
+}
+
+func (a *app) printNotices(r *jobs.Report) {
+	kinds := map[string]int{}
+	for i := range r.Periods {
+		for kind, n := range r.Periods[i].Notices {
+			kinds[kind] += n
+		}
+	}
+	if len(kinds) == 0 {
+		return
+	}
+	var parts []string
+	for _, kind := range keysOf(kinds) {
+		parts = append(parts, fmt.Sprintf("%s %s", groupedInt(int64(kinds[kind])), strings.ReplaceAll(kind, "_", " ")))
+	}
+	a.say("\nNotices: %s.", strings.Join(parts, ", "))
+}
+
+func (a *app) printQuarantine(r *jobs.Report) {
+	reasons := map[string]int64{}
+	probable := int64(0)
+	for i := range r.Periods {
+		probable += r.Periods[i].Probable
+		for reason, n := range r.Periods[i].Quarantined {
+			reasons[reason] += n
+		}
+	}
+	var parts []string
+	for _, reason := range keysOf(reasons) {
+		parts = append(parts, groupedInt(reasons[reason])+" "+reason)
+	}
+	if len(parts) > 0 {
+		a.say("\n%s", a.ink.yellow("Quarantine: ")+strings.Join(parts, ", ")+".")
+	}
+	if probable > 0 {
+		a.say("\n%s", a.ink.yellow("Probable duplicates: ")+groupedInt(probable)+
+			" records agree with another one in account, meter, time and quantity, but not in id. They settled.")
+	}
+}
+
+// printTotals writes the control totals (R4.6), which balanced, or we would not be here.
+func (a *app) printTotals(r *jobs.Report) {
+	var rows jobs.RowCounts
+	for i := range r.Periods {
+		p := &r.Periods[i].Rows
+		rows.Read += p.Read
+		rows.Settled += p.Settled
+		rows.Duplicate += p.Duplicate
+		rows.Superseded += p.Superseded
+		rows.Quarantined += p.Quarantined
+		rows.OutOfPeriod += p.OutOfPeriod
+	}
+	a.say("\nControl totals, all balanced:")
+	a.say("  rows read %s = settled %s + duplicate %s + superseded %s\n    + quarantined %s + out of period %s",
+		groupedInt(rows.Read), groupedInt(rows.Settled), groupedInt(rows.Duplicate), groupedInt(rows.Superseded),
+		groupedInt(rows.Quarantined), groupedInt(rows.OutOfPeriod))
+	for _, m := range metersOf(r) {
+		a.say("  %s %s = deducted %s + excess %s + stopped %s", m.Meter, amount(m.Settled), amount(m.Deducted), amount(m.Excess), amount(m.Stopped))
+	}
+}
+
+// metersOf adds up the periods by meter.
+func metersOf(r *jobs.Report) []jobs.MeterReport {
+	sums := map[string]jobs.MeterReport{}
+	for i := range r.Periods {
+		for _, m := range r.Periods[i].Meters {
+			sum := sums[m.Meter]
+			sum.Meter, sum.Unit = m.Meter, m.Unit
+			sum.Settled, _ = sum.Settled.Add(m.Settled)
+			sum.Deducted, _ = sum.Deducted.Add(m.Deducted)
+			sum.Excess, _ = sum.Excess.Add(m.Excess)
+			sum.Stopped, _ = sum.Stopped.Add(m.Stopped)
+			sums[m.Meter] = sum
+		}
+	}
+	var all []jobs.MeterReport
+	for _, name := range keysOf(sums) {
+		all = append(all, sums[name])
+	}
+	return all
+}
+
+func recordsOf(r *jobs.Report) string { return groupedInt(r.Read) + " records" }
+
+func rate(r *jobs.Report) int64 {
+	if r.Elapsed <= 0 {
+		return 0
+	}
+	return int64(float64(r.Read) / r.Elapsed.Seconds())
+}
+
+// elapsed writes a length of time with three digits.
+func elapsed(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

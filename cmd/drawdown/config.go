@@ -1,0 +1,266 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"drawdown/rating"
+)
+
+// Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
+type Config struct {
+	Site           string           `yaml:"site"`
+	State          string           `yaml:"state"`
+	Usage          usageConfig      `yaml:"usage"`
+	Output         outputConfig     `yaml:"output"`
+	Catalog        string           `yaml:"catalog"`
+	Settlement     settlementConfig `yaml:"settlement"`
+	DeductionOrder order            `yaml:"deduction_order"`
+	Currency       currencyConfig   `yaml:"currency"`
+	ReminderDays   []int            `yaml:"reminder_days"`
+	Memory         byteSize         `yaml:"memory"`
+
+	Start rating.Instant `yaml:"-"` // settlement.start as an instant: the start of the first period
+}
+
+type outputConfig struct {
+	URL string `yaml:"url"`
+}
+
+type settlementConfig struct {
+	Period        period  `yaml:"period"`
+	TimeZone      zone    `yaml:"time_zone"`
+	Start         string  `yaml:"start"`
+	Delay         span    `yaml:"delay"`
+	LateHorizon   span    `yaml:"late_horizon"`
+	MaxQuarantine percent `yaml:"max_quarantine"`
+	Shards        int     `yaml:"shards"`
+}
+
+type currencyConfig struct {
+	Code   string `yaml:"code"`
+	Digits int    `yaml:"digits"`
+}
+
+func defaultConfig() *Config {
+	c := &Config{Site: "default", State: "drawdown.db", ReminderDays: []int{7}, Memory: 1 << 30}
+	c.Usage.URL, c.Usage.OnBadObject = "./usage", "fail"
+	c.Output.URL = "./settlements"
+	c.Settlement = settlementConfig{
+		Period: period(rating.Daily), TimeZone: zone{time.UTC},
+		Delay: span(time.Hour), LateHorizon: span(35 * 24 * time.Hour), MaxQuarantine: onePercent, Shards: 16,
+	}
+	c.DeductionOrder.keys, _ = rating.ParseOrder(nil)
+	c.Currency = currencyConfig{"USD", 2}
+	return c
+}
+
+// loadConfig reads drawdown.yaml and the environment.
+func loadConfig(file string, env []string) (*Config, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &failure{
+			op: "read config", err: fmt.Errorf("there is no %s", file), code: exitUsage,
+			hint: "`drawdown init DIR` writes one to begin with; --config FILE names another place",
+		}
+	}
+	if err != nil {
+		return nil, &failure{op: "read config", err: err, code: exitUsage}
+	}
+	return parseConfig(data, file, env)
+}
+
+// parseConfig reads the bytes of drawdown.yaml. Relative paths are relative to the folder that file stands in. Every fault
+// is reported at once.
+func parseConfig(data []byte, file string, env []string) (*Config, error) {
+	c := defaultConfig()
+	d := &decoder{where: map[string]string{}}
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return nil, &failure{
+			op: "read config " + file, err: err, code: exitUsage,
+			hint: "the file is no YAML; look at the line named, and at the one above it",
+		}
+	}
+	into := reflect.ValueOf(c).Elem()
+	if len(document.Content) > 0 && document.Content[0].Tag != "!!null" {
+		d.fill(into, document.Content[0], "")
+	}
+	d.overlay(into, env)
+	c.check(d)
+	if len(d.faults) > 0 {
+		return nil, &configError{file: file, faults: d.faults}
+	}
+	c.resolvePaths(filepath.Dir(file))
+	return c, nil
+}
+
+// check finds what is wrong with values that fit their fields.
+func (c *Config) check(d *decoder) {
+	for _, place := range []struct{ key, value string }{
+		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog},
+	} {
+		scheme, _, remote := strings.Cut(place.value, "://")
+		switch {
+		case remote:
+			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
+		case place.value == "" && place.key != "catalog":
+			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
+		}
+	}
+	if c.Usage.OnBadObject != "fail" && c.Usage.OnBadObject != "quarantine" {
+		d.faultAt("usage.on_bad_object", "write fail or quarantine", "%q is unknown", c.Usage.OnBadObject)
+	}
+	if strings.TrimSpace(c.Site) != c.Site || c.Site == "" || strings.ContainsAny(c.Site, "/\\\n\t") {
+		d.faultAt("site", "write a short name, such as demo", "%q is no name", c.Site)
+	}
+	if c.Settlement.Shards < 1 || c.Settlement.Shards > 4096 {
+		d.faultAt("settlement.shards", "write 16, or more for more than a million accounts", "%d is not in 1..4096", c.Settlement.Shards)
+	}
+	if code := c.Currency.Code; len(code) != 3 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		d.faultAt("currency.code", "write three capital letters, such as USD", "%q is no currency code", code)
+	}
+	if c.Currency.Digits < 0 || c.Currency.Digits > 9 {
+		d.faultAt("currency.digits", "write 2 for cents, 0 for yen", "%d is not in 0..9", c.Currency.Digits)
+	}
+	for _, days := range c.ReminderDays {
+		if days < 1 || days > 3650 {
+			d.faultAt("reminder_days", "write days before the end, such as [7, 1]", "%d is not in 1..3650", days)
+		}
+	}
+	c.ReminderDays = slices.Compact(slices.Sorted(slices.Values(c.ReminderDays)))
+	if c.Memory < 64<<20 {
+		d.faultAt("memory", "write 256MiB or more", "%s is too little to work with", c.Memory)
+	}
+	c.checkUsage(d)
+	c.checkStart(d)
+}
+
+var placeNoun = map[string]string{
+	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
+	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
+}
+
+// checkStart finds the first period. A date must be its first day in the billing zone; an instant is within it.
+func (c *Config) checkStart(d *decoder) {
+	const key = "settlement.start"
+	text := c.Settlement.Start
+	if text == "" {
+		d.faultAt(key, "write the first day to settle, such as start: 2026-10-01", "the key is missing")
+		return
+	}
+	location := c.Settlement.TimeZone.Location
+	start, isDate, err := parseMoment(text, location)
+	if err != nil {
+		d.faultAt(key, "write a date such as 2026-10-01", "%q is no date", c.Settlement.Start)
+		return
+	}
+	first := rating.PeriodAt(rating.PeriodUnit(c.Settlement.Period), location, start)
+	if isDate && first.Start != start {
+		d.faultAt(key, "write "+dateIn(first.Start, location)+" or "+dateIn(first.End, location),
+			"%s is in the midst of a period (settlement.period is %s)", c.Settlement.Start, c.Settlement.Period)
+	}
+	c.Start = first.Start
+}
+
+// dateIn writes an instant as a date where it is the first of its day, else in full.
+func dateIn(i rating.Instant, location *time.Location) string {
+	t := i.Time().In(location)
+	if t.Hour() == 0 && t.Minute() == 0 && t.Second() == 0 {
+		return t.Format("2006-01-02")
+	}
+	return i.String()
+}
+
+func (c *Config) resolvePaths(dir string) {
+	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+}
+
+// rating gives the part that decides about settling.
+func (c *Config) rating() rating.Config {
+	return rating.Config{
+		Zone: c.Settlement.TimeZone.Location, Currency: c.Currency.Code,
+		Order: c.DeductionOrder.keys, ReminderDays: c.ReminderDays,
+	}
+}
+
+// hash is the SHA-256 of everything here that can change a result, as canonical JSON. Places, memory and what only decides
+// when or whether to settle (delay, max_quarantine) are left out.
+func (c *Config) hash() string {
+	keys := make([]string, len(c.DeductionOrder.keys))
+	for i, key := range c.DeductionOrder.keys {
+		keys[i] = key.String()
+	}
+	text, err := json.Marshal(struct {
+		Period      string         `json:"period"`
+		TimeZone    string         `json:"time_zone"`
+		Start       rating.Instant `json:"start"`
+		LateHorizon time.Duration  `json:"late_horizon_ns"`
+		Shards      int            `json:"shards"`
+		Order       []string       `json:"deduction_order"`
+		Currency    string         `json:"currency"`
+		Digits      int            `json:"digits"`
+		Reminders   []int          `json:"reminder_days"`
+		OnBadObject string         `json:"on_bad_object"`
+		Usage       any            `json:"usage"`
+	}{
+		c.Settlement.Period.String(), c.Settlement.TimeZone.String(), c.Start, time.Duration(c.Settlement.LateHorizon),
+		c.Settlement.Shards, keys, c.Currency.Code, c.Currency.Digits, c.ReminderDays, c.Usage.OnBadObject, c.Usage.mapping(),
+	})
+	if err != nil {
+		panic(err) // checkUsage has refused what is no JSON
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// configError is everything wrong with a configuration.
+type configError struct {
+	file   string
+	faults []configFault
+}
+
+func (e *configError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "read config %s: %s", e.file, count(len(e.faults), "fault", "faults"))
+	for _, f := range e.faults {
+		b.WriteString("\n  ")
+		if f.Where != "" {
+			b.WriteString(f.Where + ": ")
+		}
+		if f.Key != f.Where {
+			b.WriteString(f.Key + ": ")
+		}
+		b.WriteString(f.Message)
+		if f.Hint != "" {
+			b.WriteString("; " + f.Hint)
+		}
+	}
+	return b.String()
+}
+
+func (e *configError) ExitCode() int { return exitUsage }
+
+// count writes a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rivo/uniseg"
+
+	"drawdown/rating"
+)
+
+// tableWidth is how wide anything that we print may be, in columns.
+const tableWidth = 80
+
+// ink colours text for a terminal, and leaves it alone elsewhere.
+type ink struct{ on bool }
+
+func (k ink) paint(code, s string) string {
+	if !k.on || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (k ink) bold(s string) string   { return k.paint("1", s) }
+func (k ink) faint(s string) string  { return k.paint("2", s) }
+func (k ink) red(s string) string    { return k.paint("31", s) }
+func (k ink) green(s string) string  { return k.paint("32", s) }
+func (k ink) yellow(s string) string { return k.paint("33", s) }
+
+// alignment is how the cells of a column stand below each other.
+type alignment uint8
+
+const (
+	left    alignment = iota // a text: may be cut to make the table fit
+	fixed                    // a text that is never cut
+	right                    // a whole number
+	decimal                  // a number: the points stand below each other
+)
+
+// column is a column of a table.
+type column struct {
+	title string
+	align alignment
+}
+
+// table is rows for a person: no lines, a header, two spaces between columns, 80 columns at most.
+type table struct {
+	columns []column
+	rows    [][]string
+}
+
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+// print writes the table, indented by two spaces. A column in which no row has anything is left out.
+func (t *table) print(w io.Writer, k ink) {
+	widths := make([]int, len(t.columns))
+	for i, c := range t.columns {
+		if c.align == decimal {
+			t.alignPoints(i)
+		}
+		for _, row := range t.rows {
+			widths[i] = max(widths[i], width(row[i]))
+		}
+		if widths[i] > 0 {
+			widths[i] = max(widths[i], width(c.title))
+		}
+	}
+	t.fit(widths)
+	titles := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		titles[i] = c.title
+	}
+	printLine(w, t.columns, titles, widths, k.faint)
+	for _, row := range t.rows {
+		printLine(w, t.columns, row, widths, func(s string) string { return s })
+	}
+}
+
+// alignPoints pads the cells of a column behind, so that aligned to the right their points stand below each other.
+func (t *table) alignPoints(i int) {
+	decimals := 0
+	for _, row := range t.rows {
+		decimals = max(decimals, behindPoint(row[i]))
+	}
+	for _, row := range t.rows {
+		if row[i] != "" {
+			row[i] += strings.Repeat(" ", decimals-behindPoint(row[i]))
+		}
+	}
+}
+
+// behindPoint counts the columns of the point and what follows it.
+func behindPoint(cell string) int {
+	if point := strings.IndexByte(cell, '.'); point >= 0 {
+		return width(cell[point:])
+	}
+	return 0
+}
+
+// fit narrows the widest column of text until the table fits.
+func (t *table) fit(widths []int) {
+	const least = 8
+	for {
+		total, widest := 0, -1
+		for i, n := range widths {
+			if n > 0 {
+				total += n + 2
+			}
+			if t.columns[i].align == left && n > least && (widest < 0 || n > widths[widest]) {
+				widest = i
+			}
+		}
+		if total <= tableWidth || widest < 0 {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+func printLine(w io.Writer, columns []column, cells []string, widths []int, paint func(string) string) {
+	var b strings.Builder
+	for i, cell := range cells {
+		if widths[i] == 0 {
+			continue
+		}
+		cell = cut(cell, widths[i])
+		gap := strings.Repeat(" ", max(0, widths[i]-width(cell)))
+		b.WriteString("  ")
+		if columns[i].align == right || columns[i].align == decimal {
+			b.WriteString(gap + paint(cell))
+			continue
+		}
+		b.WriteString(paint(cell) + gap)
+	}
+	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+}
+
+// width is how many columns a text takes on a terminal; our own colours take none.
+func width(s string) int {
+	n := 0
+	for {
+		before, after, found := strings.Cut(s, "\x1b[")
+		n += uniseg.StringWidth(before)
+		if !found {
+			return n
+		}
+		_, s, _ = strings.Cut(after, "m")
+	}
+}
+
+// cut shortens a text without colours to a width.
+func cut(s string, columns int) string {
+	if width(s) <= columns {
+		return s
+	}
+	short, rest, state := "", s, -1
+	for rest != "" {
+		var cluster string
+		var w int
+		cluster, rest, w, state = uniseg.FirstGraphemeClusterInString(rest, state)
+		if width(short)+w > columns-1 {
+			break
+		}
+		short += cluster
+	}
+	return short + "…"
+}
+
+// grouped writes a number's whole part in groups of three: 1,234,567.5.
+func grouped(number string) string {
+	sign := ""
+	if strings.HasPrefix(number, "-") {
+		sign, number = "-", number[1:]
+	}
+	whole, rest := number, ""
+	if point := strings.IndexByte(number, '.'); point >= 0 {
+		whole, rest = number[:point], number[point:]
+	}
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	return sign + whole + rest
+}
+
+func groupedInt(n int64) string { return grouped(fmt.Sprint(n)) }
+
+// amount writes a quantity or money exactly, for a person.
+func amount(a rating.Amount) string { return grouped(a.String()) }
+
+// money writes an amount with at least the currency's digits.
+func money(a rating.Amount, digits int) string {
+	number := a.String()
+	have := len(number) - strings.IndexByte(number+".", '.') - 1
+	if have < 0 {
+		number, have = number+".", 0
+	}
+	if have < digits {
+		number += strings.Repeat("0", digits-have)
+	}
+	return grouped(strings.TrimSuffix(number, "."))
+}
+
+// bar draws how much of a whole is left.
+func (k ink) bar(part, whole int64) string {
+	const cells = 10
+	if whole <= 0 {
+		return strings.Repeat("·", cells)
+	}
+	filled := int(min(float64(part)/float64(whole), 1)*cells + 0.5)
+	if part > 0 && filled == 0 {
+		filled = 1
+	}
+	paint := k.green
+	if filled <= cells/5 {
+		paint = k.yellow
+	}
+	return paint(strings.Repeat("█", filled)) + k.faint(strings.Repeat("░", cells-filled))
+}
+
+// printJSON writes a value for programs.
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
