@@ -165,3 +165,19 @@ func daysSince1970(year, month, day int) int {
 	dayOfYear := (153*((month+9)%12)+2)/5 + day - 1
 	return era*146097 + yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear - 719468
 }
+
+// ParseInstantIn is [ParseInstant] for texts that may lack the offset: then they are wall-clock times of the zone. Of a
+// time that comes twice it is the earlier, and a time that daylight saving skips moves by the length of the gap.
+func ParseInstantIn(text []byte, zone *time.Location) (Instant, error) {
+	local, rest, ok := parseLocal(text)
+	if !ok || len(rest) != 0 {
+		return ParseInstant(text)
+	}
+	return checkedInstant(InstantOfWall(local, zone))
+}
+
+// InstantOfWall gives the instant at which the clocks of the zone show what UTC clocks show at wall.
+func InstantOfWall(wall Instant, zone *time.Location) Instant {
+	z := zoneCache{loc: zone}
+	return z.at(wallClock(wall))
+}

@@ -1,0 +1,149 @@
+package usage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Object is a usage object as its listing shows it.
+type Object struct {
+	Key     string
+	Size    int64
+	ModTime time.Time // with Size: shows that the object changed while it was read
+}
+
+// Folder is a usage.url that is a local folder.
+type Folder struct {
+	root *os.Root
+	path string
+}
+
+// OpenFolder opens a folder of usage objects. Nothing outside of it can be reached through it.
+func OpenFolder(path string) (*Folder, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("open usage folder: %w; usage.url names a folder that exists", err)
+	}
+	return &Folder{root: root, path: path}, nil
+}
+
+// Close lets go of the folder.
+func (f *Folder) Close() error { return f.root.Close() }
+
+// List gives the usage objects of the folder and of those below it, by key, and the names that are no usage.
+func (f *Folder) List(ctx context.Context) (objects []Object, ignored []string, err error) {
+	err = fs.WalkDir(f.root.FS(), ".", func(key string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		hidden := key != "." && strings.ContainsRune("._", rune(entry.Name()[0]))
+		switch {
+		case hidden && entry.IsDir():
+			return fs.SkipDir
+		case hidden || entry.IsDir():
+			return nil
+		case !entry.Type().IsRegular() || formatOf(key).kind == notUsage:
+			ignored = append(ignored, key)
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		objects = append(objects, Object{Key: key, Size: info.Size(), ModTime: info.ModTime()})
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list usage folder %s: %w", f.path, err)
+	}
+	slices.SortFunc(objects, func(a, b Object) int { return strings.Compare(a.Key, b.Key) })
+	slices.Sort(ignored)
+	return objects, ignored, nil
+}
+
+// content is an open object.
+type content interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+	Stat() (fs.FileInfo, error)
+}
+
+// open opens an object and makes sure that it still is the listed one.
+func (f *Folder) open(o Object) (content, error) {
+	file, err := f.root.Open(o.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%w; run again when the object stands still", err)
+	}
+	if err := unchanged(file, o); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func unchanged(file content, o Object) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != o.Size || !info.ModTime().Equal(o.ModTime) {
+		return fmt.Errorf("changed while it was read (%d bytes at %s, then %d bytes at %s); have its producer write it elsewhere and rename it, then run again",
+			o.Size, o.ModTime.UTC().Format(time.RFC3339Nano), info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+type formatKind uint8
+
+const (
+	notUsage formatKind = iota
+	ndjson
+	csvText
+	parquet
+)
+
+type compression uint8
+
+const (
+	plain compression = iota
+	gzipped
+	zstandard
+)
+
+type objectFormat struct {
+	kind        formatKind
+	compression compression
+}
+
+func formatOf(key string) objectFormat {
+	var f objectFormat
+	name := key
+	switch path.Ext(name) {
+	case ".gz":
+		f.compression, name = gzipped, strings.TrimSuffix(name, ".gz")
+	case ".zst":
+		f.compression, name = zstandard, strings.TrimSuffix(name, ".zst")
+	}
+	switch path.Ext(name) {
+	case ".ndjson", ".jsonl":
+		f.kind = ndjson
+	case ".csv":
+		f.kind = csvText
+	case ".parquet":
+		if f.compression == plain {
+			f.kind = parquet
+		}
+	}
+	return f
+}

@@ -1,0 +1,178 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"drawdown/rating"
+)
+
+// Reader reads the usage objects of a folder. It is safe for concurrent use on different objects.
+type Reader struct {
+	folder  *Folder
+	catalog *rating.Catalog
+	plan    *plan
+	now     rating.Instant
+	sets    *setNumbers
+}
+
+// NewReader checks the configuration and makes a reader. now is what a record's time may not be much later than.
+func NewReader(f *Folder, c *rating.Catalog, cfg Config, now rating.Instant) (*Reader, error) {
+	plan, err := cfg.compile()
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{folder: f, catalog: c, plan: plan, now: now, sets: newSetNumbers(c.Conditions())}, nil
+}
+
+// ObjectError says that an object cannot be read whole (R4.5).
+type ObjectError struct {
+	Key string
+	Err error
+}
+
+func (e *ObjectError) Error() string { return fmt.Sprintf("usage object %s: %v", e.Key, e.Err) }
+
+func (e *ObjectError) Unwrap() error { return e.Err }
+
+// AttributeSets gives the sets seen so far by their numbers; number 0 is the empty one.
+func (r *Reader) AttributeSets() []rating.AttributeSet { return r.sets.all() }
+
+// Read reads an object into a sink. An error is the sink's, the context's, or an [*ObjectError]; after one, what the sink
+// took is not the whole object.
+func (r *Reader) Read(ctx context.Context, o Object, sink Sink) (Summary, error) {
+	guarded := &guardedSink{sink: sink}
+	b := newBatcher(r, o, guarded)
+	err := r.read(ctx, o, func(file content) error {
+		var err error
+		if b.summary.SHA256, err = r.decode(ctx, o, file, b); err != nil {
+			return err
+		}
+		return b.flush()
+	})
+	switch {
+	case guarded.err != nil:
+		return Summary{}, guarded.err
+	case err != nil:
+		return Summary{}, err
+	}
+	return b.summary, nil
+}
+
+// guardedSink remembers the sink's own error, which is not the object's fault.
+type guardedSink struct {
+	sink Sink
+	err  error
+}
+
+func (g *guardedSink) Records(b *rating.Records) error {
+	g.err = g.sink.Records(b)
+	return g.err
+}
+
+func (g *guardedSink) Reject(b *rating.Rejected) error {
+	g.err = g.sink.Reject(b)
+	return g.err
+}
+
+// read opens an object, lets it be read, and makes sure that it did not change meanwhile.
+func (r *Reader) read(ctx context.Context, o Object, work func(content) error) (err error) {
+	if o.Size > r.plan.maxObject {
+		return &ObjectError{o.Key, fmt.Errorf("has %d bytes, more than usage.max_object_size, %d; split it or raise the limit", o.Size, r.plan.maxObject)}
+	}
+	file, err := r.folder.open(o)
+	if err != nil {
+		return &ObjectError{o.Key, err}
+	}
+	defer file.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			err = &ObjectError{o.Key, fmt.Errorf("its decoder failed: %v; report this with the object\n%s", p, debug.Stack())}
+		}
+	}()
+	if err := work(file); err != nil {
+		if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
+			return err
+		}
+		return &ObjectError{o.Key, err}
+	}
+	if err := unchanged(file, o); err != nil {
+		return &ObjectError{o.Key, err}
+	}
+	return nil
+}
+
+// rows takes the rows of an object, one after another.
+type rows interface {
+	add(*row) error
+}
+
+func (r *Reader) decode(ctx context.Context, o Object, file content, to rows) (sum [32]byte, err error) {
+	f := formatOf(o.Key)
+	if f.kind == parquet {
+		return r.decodeParquet(ctx, o, file, to)
+	}
+	s, err := newStream(ctx, file, o, f.compression, r.plan)
+	if err != nil {
+		return sum, err
+	}
+	defer s.close()
+	switch f.kind {
+	case ndjson:
+		err = newJSONReader(r.plan, o.Key).read(s, to)
+	case csvText:
+		err = newCSVReader(r.plan, o.Key).read(s, to)
+	default:
+		err = errors.New("is no usage object by its name")
+	}
+	if err != nil {
+		return sum, err
+	}
+	return s.sum()
+}
+
+// Raw reads rows of an object again and gives their bytes, of each the first [rating.RawMax].
+func (r *Reader) Raw(ctx context.Context, o Object, numbers []int64) (map[int64][]byte, error) {
+	numbers = slices.Clone(numbers)
+	slices.Sort(numbers)
+	p := &picker{numbers: slices.Compact(numbers), found: make(map[int64][]byte, len(numbers))}
+	if len(numbers) == 0 {
+		return p.found, nil
+	}
+	err := r.read(ctx, o, func(file content) error {
+		_, err := r.decode(ctx, o, file, p)
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(p.numbers) > 0 {
+		return nil, &ObjectError{o.Key, fmt.Errorf("has no row %d", p.numbers[0])}
+	}
+	return p.found, nil
+}
+
+var errEnough = errors.New("all rows found")
+
+// picker keeps the raw bytes of some rows.
+type picker struct {
+	numbers []int64 // sorted, not yet found
+	found   map[int64][]byte
+}
+
+func (p *picker) add(r *row) error {
+	if r.number != p.numbers[0] {
+		return nil
+	}
+	p.found[r.number] = append([]byte{}, r.raw[:min(len(r.raw), rating.RawMax)]...)
+	if p.numbers = p.numbers[1:]; len(p.numbers) == 0 {
+		return errEnough
+	}
+	return nil
+}
