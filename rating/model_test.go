@@ -45,18 +45,18 @@ type modelPeriod struct {
 }
 
 type modelLine struct {
-	Payer, Account, Meter    string
-	Time                     int64
-	RecordID                 string
-	LineNo                   int
-	Kind, Package            string
-	CycleStart               int64
-	Quantity, Consumed       string
-	Before, After            string
-	Price                    string
-	Tier                     int
-	UnitPrice, Per, Amount   string
-	quantity, amount, uncons *big.Rat // for adding up
+	Payer, Account, Meter  string
+	Time                   int64
+	RecordID               string
+	LineNo                 int
+	Kind, Package          string
+	CycleStart             int64
+	Quantity, Consumed     string
+	Before, After          string
+	Price                  string
+	Tier                   int
+	UnitPrice, Per, Amount string
+	quantity, amount       *big.Rat // for adding up
 }
 
 type modelCharge struct {
@@ -431,6 +431,8 @@ func (p *modelPackage) apply(c *modelChange) {
 		p.quota = c.quota
 		if p.stage == "live" {
 			p.resize(delta)
+		} else if len(p.cycles) > 0 {
+			p.currentCycle().quota = p.quota // nothing else of a cycle that is over changes
 		}
 	case "revoked":
 		if p.stage == "live" {
@@ -755,6 +757,9 @@ func (m *modelSettler) close(start, end int64) {
 			m.out.charge(&l, goTime(l.Time).In(m.zone).Format("2006-01"))
 		}
 	}
+	for i := range m.out.Lines {
+		m.out.Lines[i].quantity, m.out.Lines[i].amount = nil, nil // only the texts are compared
+	}
 	m.out.sort()
 }
 
@@ -762,8 +767,8 @@ func (o *modelPeriod) charge(l *modelLine, month string) {
 	for i := range o.Charges {
 		c := &o.Charges[i]
 		if c.Account == l.Account && c.Meter == l.Meter && c.Month == month && c.Price == l.Price && c.Tier == l.Tier {
-			c.Quantity = decimalText(plus(modelNumber(c.Quantity), l.quantity))
-			c.Amount = decimalText(plus(modelNumber(c.Amount), l.amount))
+			c.Quantity = decimalText(plus(modelNumber(c.Quantity), modelNumber(l.Quantity)))
+			c.Amount = decimalText(plus(modelNumber(c.Amount), modelNumber(l.Amount)))
 			c.LineCount++
 			return
 		}
@@ -938,7 +943,10 @@ func (m *modelSettler) settle(r *modelRecord) {
 	}
 	if stopper != nil {
 		add(modelLine{Kind: "stopped", quantity: rest})
-		m.stop(r, stopper)
+		// The order is that of the moment at which nothing more was to be had, so that the next record, which finds the
+		// same, names the same package: by size, drawing may have changed the order.
+		slices.SortFunc(held, m.compare)
+		m.stop(r, stoppingPackage(held))
 		return
 	}
 	m.usage[key], m.excess[key] = plus(m.usage[key], rest), plus(excess, rest)
@@ -1120,6 +1128,9 @@ func readModelCover(d *rating.CoverDraft) modelCover {
 	return c
 }
 
+// modelChangeKinds are in the order in which they apply at one instant.
+var modelChangeKinds = []string{"renewed", "extended", "resized", "revoked"}
+
 func (p *modelPackage) readChanges(drafts []rating.ChangeDraft) {
 	for i, d := range drafts {
 		if d.Package != p.id {
@@ -1138,7 +1149,7 @@ func (p *modelPackage) readChanges(drafts []rating.ChangeDraft) {
 		}
 		p.changes = append(p.changes, c)
 	}
-	kinds := []string{"renewed", "extended", "resized", "revoked"}
+	kinds := modelChangeKinds
 	slices.SortFunc(p.changes, func(a, b modelChange) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(slices.Index(kinds, a.kind), slices.Index(kinds, b.kind)), cmp.Compare(a.row, b.row))
 	})
