@@ -3,6 +3,7 @@ package rating
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -76,7 +77,7 @@ func (r row) change(d *ChangeDraft, p *Package, zone *time.Location) (Change, bo
 	case Resized:
 		change.Quota, valid = r.decimal("resized.quota", d.ResizedQuota, "R2.5", p.Scale)
 	case Revoked:
-		if valid = r.truth("revoked", d.Revoked, "R2.5"); !valid {
+		if valid = strings.EqualFold(d.Revoked, "true"); !valid {
 			r.fault("revoked", "R2.5", "write `revoked: true`, or remove the row", "revoked %q revokes nothing", d.Revoked)
 		}
 	}

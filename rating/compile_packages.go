@@ -193,15 +193,16 @@ func (r row) factor(path, rate string, scale int, meter *Meter) int64 {
 		return 0
 	}
 	if needed := meter.Scale + max(0, d.decimals); needed > scale {
-		field, hint := path+".rate", "write `scale: "+strconv.Itoa(needed)+"`, or fewer decimals"
+		field, hint, together := path+".rate", "write `scale: "+strconv.Itoa(needed)+"`, or a rate of fewer decimals", ""
 		if needed > maxScale {
 			hint = "write a rate of at most " + strconv.Itoa(maxScale-meter.Scale) + " decimals: a scale is 9 at most"
 		}
-		if rate == "1" {
-			field = path + ".meter"
+		if d.decimals > 0 {
+			together = " and the rate " + rate + " makes it " + strconv.Itoa(needed)
+		} else {
+			field, hint = path+".meter", "write `scale: "+strconv.Itoa(needed)+"`"
 		}
-		r.fault(field, "R2.8", hint, "meter %q has scale %d and the rate %s %d decimals, more than the package's scale %d",
-			meter.ID, meter.Scale, rate, max(0, d.decimals), scale)
+		r.fault(field, "R2.8", hint, "meter %q has scale %d%s, more than the package's scale %d", meter.ID, meter.Scale, together, scale)
 		return 0
 	}
 	factor, err := d.units(scale-meter.Scale, Exact)

@@ -2,6 +2,7 @@ package rating
 
 import (
 	"errors"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -50,7 +51,8 @@ func (r row) labels(rule string, nameAndText ...string) {
 // require reports a required field that was left out.
 func (r row) require(field, text string) bool {
 	if text == "" {
-		r.fault(field, "R2.8", "write `"+field+": …`", "%s is missing", field)
+		name := field[strings.LastIndexByte(field, '.')+1:]
+		r.fault(field, "R2.8", "write `"+name+": …`", "%s is missing", field)
 	}
 	return text != ""
 }
@@ -99,11 +101,11 @@ func (r row) integer(field, text, rule string, low, high, fallback int64) int64 
 	}
 	n, err := ParseDecimal([]byte(text), 0, Exact)
 	if err != nil || n < low || n > high {
-		hint := "write a whole number"
-		if high < 1<<62 {
-			hint = "write a whole number from " + FormatQuantity(low, 0) + " to " + FormatQuantity(high, 0)
+		wanted := "a whole number"
+		if high < math.MaxInt64 {
+			wanted += " from " + FormatQuantity(low, 0) + " to " + FormatQuantity(high, 0)
 		}
-		r.fault(field, rule, hint, "%s %q is not such a number", field, text)
+		r.fault(field, rule, "write "+wanted, "%s %q is not valid", field, text)
 		return fallback
 	}
 	return n

@@ -102,15 +102,29 @@ func (t *table[T]) cells(p *parser, row *T, columns []int, cells []string) {
 		if cell == "" {
 			continue
 		}
-		switch f := &t.fields[columns[i]]; {
-		case f.text != nil:
+		if f := &t.fields[columns[i]]; f.text != nil {
 			*f.text(row) = cell
-		case cell[0] == '[' || cell[0] == '{':
-			p.flow(f.name, cell, func(n *yaml.Node) { f.node(p, f.name, row, n) })
-		default:
-			f.plain(p, row, cell)
+		} else if f.share == nil {
+			f.cell(p, row, cell)
+		} else if known, ok := p.cells[cell]; ok {
+			*f.share(row) = known
+		} else {
+			before := len(p.faults)
+			f.cell(p, row, cell)
+			if len(p.faults) == before {
+				p.cells[cell] = *f.share(row)
+			}
 		}
 	}
+}
+
+// cell reads a cell of a field that has parts.
+func (f *field[T]) cell(p *parser, row *T, cell string) {
+	if cell[0] != '[' && cell[0] != '{' {
+		f.plain(p, row, cell)
+		return
+	}
+	p.flow(f.name, cell, func(n *yaml.Node) { f.node(p, f.name, row, n) })
 }
 
 // flow reads a cell in YAML's flow style, as JSON is.

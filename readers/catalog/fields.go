@@ -15,6 +15,7 @@ type field[T any] struct {
 	text  func(*T) *string                                   // where the field is a text
 	node  func(p *parser, name string, row *T, n *yaml.Node) // else: reads YAML
 	plain func(p *parser, row *T, cell string)               // and a CSV cell that is not in flow style
+	share func(*T) *[]rating.CoverDraft                      // where rows with the same CSV cell share what it says
 }
 
 // table is a kind of row: its fields, and where its rows go.
@@ -124,7 +125,11 @@ var packages = table[rating.PackageDraft]{
 		{name: "retention_days", text: func(r *rating.PackageDraft) *string { return &r.RetentionDays }},
 		{name: "price_paid", text: func(r *rating.PackageDraft) *string { return &r.PricePaid }},
 		{name: "currency", text: func(r *rating.PackageDraft) *string { return &r.Currency }},
-		{name: "covers", node: readCovers, plain: func(p *parser, r *rating.PackageDraft, cell string) { r.Covers = p.plainCovers(cell) }},
+		{
+			name: "covers", node: readCovers,
+			plain: func(_ *parser, r *rating.PackageDraft, cell string) { r.Covers = plainCovers(cell) },
+			share: func(r *rating.PackageDraft) *[]rating.CoverDraft { return &r.Covers },
+		},
 	},
 }
 
@@ -255,17 +260,13 @@ func readWhere(p *parser, path string, n *yaml.Node) []rating.ConditionDraft {
 	return where
 }
 
-// plainCovers reads meter*rate;meter. Rows that say the same share what it gives.
-func (p *parser) plainCovers(cell string) []rating.CoverDraft {
-	if covers, ok := p.cells[cell]; ok {
-		return covers
-	}
+// plainCovers reads meter*rate;meter.
+func plainCovers(cell string) []rating.CoverDraft {
 	parts := split(cell)
 	covers := make([]rating.CoverDraft, len(parts))
 	for i, part := range parts {
 		meter, rate, _ := strings.Cut(part, "*")
 		covers[i] = rating.CoverDraft{Meter: strings.TrimSpace(meter), Rate: strings.TrimSpace(rate)}
 	}
-	p.cells[strings.Clone(cell)] = covers
 	return covers
 }
