@@ -44,9 +44,10 @@ func (a *AlertRule) level(threshold, grant int64, scale int) int64 {
 
 // dedupKey joins what makes a notice the same whenever it is found again; a backslash escapes the separator.
 func dedupKey(parts ...string) string {
-	escape := strings.NewReplacer(`\`, `\\`, `/`, `\/`)
-	for i := range parts {
-		parts[i] = escape.Replace(parts[i])
+	for i, part := range parts {
+		if strings.ContainsAny(part, `\/`) {
+			parts[i] = strings.ReplaceAll(strings.ReplaceAll(part, `\`, `\\`), `/`, `\/`)
+		}
 	}
 	return strings.Join(parts, "/")
 }
