@@ -1,0 +1,184 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drawdown/jobs/shuffle"
+	"drawdown/rating"
+)
+
+// gathered is what reading the usage of some periods gave. Objects are numbered in the order of their keys.
+type gathered struct {
+	objects    []gatheredObject
+	keys       []string
+	ignored    []string
+	skipped    int
+	shuffle    *shuffle.Shuffle
+	quarantine *quarantine
+	read       int64
+}
+
+// gatheredObject is a usage object and what was found in it.
+type gatheredObject struct {
+	Known
+	bad         bool
+	rejected    map[int]int64 // by period
+	outOfPeriod int64         // rejected rows of other periods
+}
+
+// gather reads every object that can hold rows of the periods into the shuffle.
+func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
+	objects, ignored, err := s.Bucket.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list usage objects: %w", err)
+	}
+	known, err := s.State.Objects(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load remembered usage objects: %w", err)
+	}
+	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir)}
+	var bytes int64
+	for _, o := range objects {
+		k, same := known[o.Key]
+		same = same && k.Object == o
+		if same && !run.mayHold(&k) {
+			g.skipped++
+			continue
+		}
+		if !same {
+			k = Known{Object: o, Home: run.newest().Period.Start}
+		}
+		bytes += o.Size
+		g.objects = append(g.objects, gatheredObject{Known: k, rejected: map[int]int64{}})
+		g.keys = append(g.keys, o.Key)
+	}
+	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
+		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 2, TempDir: s.TempDir,
+		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("partition usage: %w", err)
+	}
+	if err := s.readAll(ctx, run, g); err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+func (g *gathered) close() error { return errors.Join(g.shuffle.Close(), g.quarantine.close()) }
+
+// mayHold tells whether an object that was read before may have rows in the periods of the run.
+func (w *work) mayHold(k *Known) bool {
+	first, last := w.periods[0].Period.Start, w.newest().Period.End
+	return k.First < last && k.Last >= first || k.Home >= first && k.Home < last
+}
+
+// readAll reads the objects, several at a time.
+func (s *Settle) readAll(ctx context.Context, run *work, g *gathered) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next, done, read atomic.Int64
+	var group sync.WaitGroup
+	for range min(s.Workers, len(g.objects)) {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(g.objects) {
+					return
+				}
+				if err := s.readObject(ctx, run, g, int32(n)); err != nil {
+					cancel(err)
+					return
+				}
+				read.Add(g.objects[n].Read)
+				s.progress("read", done.Add(1), int64(len(g.objects)))
+			}
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	g.read = read.Load()
+	if err := g.shuffle.Seal(); err != nil {
+		return fmt.Errorf("partition usage: %w", err)
+	}
+	return nil
+}
+
+// readObject reads one object into the shuffle and the quarantine.
+func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32) error {
+	o := &g.objects[n]
+	sink := &objectSink{run: run, gathered: g, number: n, writer: g.shuffle.Writer(n), clock: s.Clock, catalog: s.Catalog}
+	started := s.Clock()
+	summary, err := s.Reader.Read(ctx, o.Object, sink)
+	err = errors.Join(err, sink.writer.Close())
+	run.stages.add(stageRead, s.Clock().Sub(started)-sink.busy)
+	run.stages.add(stageSort, sink.busy)
+	var bad *ObjectError
+	switch {
+	case err == nil:
+		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
+		return nil
+	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
+		return g.reject(run, n, bad)
+	case errors.As(err, &bad):
+		return fmt.Errorf("R4.5: %w; repair or remove the object, or set usage.on_bad_object: quarantine", err)
+	}
+	return fmt.Errorf("read usage object %s: %w", o.Key, err)
+}
+
+// reject puts a whole object into the quarantine: no record of it settles.
+func (g *gathered) reject(run *work, n int32, bad *ObjectError) error {
+	o := &g.objects[n]
+	g.quarantine.drop(n)
+	clear(o.rejected)
+	o.outOfPeriod = 0
+	o.bad, o.Read, o.First, o.Last = true, 1, rating.Never, rating.Beginning
+	period := len(run.periods) - 1
+	o.rejected[period] = 1
+	return g.quarantine.add(n, int32(period), &rating.Rejected{Reason: rating.BadObject, Detail: bad.Err.Error()})
+}
+
+// objectSink takes what is read of one object.
+type objectSink struct {
+	run      *work
+	gathered *gathered
+	number   int32
+	writer   *shuffle.Writer
+	clock    Clock
+	busy     time.Duration
+	catalog  *rating.Catalog
+	filter   filter
+}
+
+func (o *objectSink) Records(r *rating.Records) error {
+	started := o.clock()
+	if o.run.only != rating.None {
+		r = o.filter.keep(o.catalog, o.run.only, r)
+	}
+	err := o.writer.Records(r)
+	o.busy += o.clock().Sub(started)
+	return err
+}
+
+// Reject keeps a row for the period it belongs to; a row that belongs to none stands in its object's home period.
+func (o *objectSink) Reject(r *rating.Rejected) error {
+	object := &o.gathered.objects[o.number]
+	at := object.Home
+	if r.HasTime && r.Reason != rating.Future {
+		at = r.Time
+	}
+	period, ok := o.run.periodOf(at)
+	if !ok {
+		object.outOfPeriod++
+		return nil
+	}
+	object.rejected[period]++
+	return o.gathered.quarantine.add(o.number, int32(period), r)
+}

@@ -1,0 +1,275 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"drawdown/jobs/shuffle"
+	"drawdown/rating"
+)
+
+// rated is what rating all shards gave, besides the files.
+type rated struct {
+	mu      sync.Mutex
+	periods []ratedPeriod
+	opening [][32]byte // by shard; empty where nothing was settled before
+}
+
+type ratedPeriod struct {
+	meters   []rating.Totals
+	amounts  map[string]rating.Amount // of lines, by currency
+	lines    int64
+	notices  [][]rating.Notice // by shard
+	unpriced []rating.Unpriced
+	closing  []SealedState // by shard
+}
+
+// rate settles all payers, shard by shard, as many at a time as there are workers.
+func (s *Settle) rate(ctx context.Context, run *work, g *gathered, revisions []Revision) (*rated, error) {
+	all := &rated{periods: make([]ratedPeriod, len(run.periods))}
+	for i := range all.periods {
+		all.periods[i] = ratedPeriod{
+			meters: make([]rating.Totals, len(s.Catalog.Meters)), amounts: map[string]rating.Amount{},
+			notices: make([][]rating.Notice, s.Shards), closing: make([]SealedState, s.Shards),
+		}
+	}
+	if run.opening != nil {
+		all.opening = make([][32]byte, s.Shards)
+	}
+	payers := s.payersByShard()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next, done atomic.Int64
+	var group sync.WaitGroup
+	for range min(s.Workers, s.Shards) {
+		group.Go(func() {
+			settler := rating.NewSettler(s.Catalog, s.Rules, s.Reader.AttributeSets())
+			for ctx.Err() == nil {
+				n := int(next.Add(1)) - 1
+				if n >= s.Shards {
+					return
+				}
+				w := shardWork{Settle: s, run: run, gathered: g, settler: settler, number: n, revisions: revisions}
+				if err := w.settle(ctx, payers[n], all); err != nil {
+					cancel(err)
+					return
+				}
+				s.progress("settle", done.Add(1), int64(s.Shards))
+			}
+		})
+	}
+	group.Wait()
+	return all, context.Cause(ctx)
+}
+
+// payersByShard gives the paying accounts of each shard, by index.
+func (s *Settle) payersByShard() [][]int32 {
+	shards := make([][]int32, s.Shards)
+	for i := range s.Catalog.Accounts {
+		if a := &s.Catalog.Accounts[i]; a.Payer == int32(i) {
+			n := s.shardOf(int32(i))
+			shards[n] = append(shards[n], int32(i))
+		}
+	}
+	return shards
+}
+
+func (s *Settle) shardOf(payer int32) int {
+	return shuffle.ShardOf(s.Catalog.Accounts[payer].ID, s.Shards)
+}
+
+// shardWork settles the payers of one shard through all periods of the run.
+type shardWork struct {
+	*Settle
+	run       *work
+	gathered  *gathered
+	settler   *rating.Settler
+	number    int
+	revisions []Revision
+	shards    []Shard
+	periods   []shardPeriod
+	stages    [stageCount]time.Duration
+	last      time.Time
+}
+
+// shardPeriod is what one shard adds to a period.
+type shardPeriod struct {
+	meters   []rating.Totals
+	amounts  []rating.Amount // by price
+	lines    int64
+	notices  []rating.Notice
+	unpriced []rating.Unpriced
+	closing  []rating.PayerState
+}
+
+// lap books the time since the last lap to a stage.
+func (w *shardWork) lap(n stage) {
+	now := w.Clock()
+	w.stages[n] += now.Sub(w.last)
+	w.last = now
+}
+
+func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err error) {
+	w.last = w.Clock()
+	var opening []rating.PayerState
+	if w.run.opening != nil {
+		if opening, all.opening[w.number], err = w.State.Opening(ctx, w.number); err != nil {
+			return fmt.Errorf("load the opening state of shard %d: %w", w.number, err)
+		}
+	}
+	for _, r := range w.revisions {
+		w.shards = append(w.shards, r.Shard(w.number))
+		w.periods = append(w.periods, shardPeriod{
+			meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices)),
+		})
+	}
+	cursor, err := w.gathered.shuffle.Shard(w.number, func(object int32) bool { return w.gathered.objects[object].bad })
+	if err == nil {
+		err = w.settlePayers(ctx, payers, opening, cursor)
+		err = errors.Join(err, cursor.Close())
+	}
+	for _, shard := range w.shards { // also after an error: files must be closed
+		err = errors.Join(err, shard.Close())
+	}
+	w.lap(stageWrite)
+	if err != nil {
+		return fmt.Errorf("settle shard %d: %w", w.number, err)
+	}
+	return w.hand(all)
+}
+
+// settlePayers goes through the shard's payers by index; those with records come from the cursor in the same order.
+func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []rating.PayerState, cursor *shuffle.Cursor) error {
+	records := cursor.NextPayer()
+	w.lap(stageSort)
+	for _, payer := range payers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var state *rating.PayerState
+		for len(opening) > 0 && opening[0].Payer <= payer {
+			if opening[0].Payer == payer {
+				state = &opening[0]
+			}
+			opening = opening[1:]
+		}
+		has := records && cursor.Payer() == payer
+		if !has && state == nil && !w.Catalog.Lives(payer) {
+			continue
+		}
+		if state == nil && w.run.opening != nil {
+			state = &rating.PayerState{}
+		}
+		if err := w.settlePayer(payer, state, cursor, has); err != nil {
+			return err
+		}
+		if has {
+			records = cursor.NextPayer()
+			w.lap(stageSort)
+		}
+	}
+	if records {
+		return fmt.Errorf("payer %q has records but is none of the shard's", w.Catalog.Accounts[cursor.Payer()].ID)
+	}
+	return nil
+}
+
+// settlePayer settles a payer's periods one after another.
+func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *shuffle.Cursor, records bool) error {
+	records = records && cursor.NextPeriod()
+	for i := range w.periods {
+		p := &w.periods[i]
+		w.settler.Totals = p.meters
+		if err := w.settler.Begin(payer, w.run.periods[i].Period, state); err != nil {
+			return err
+		}
+		if records && cursor.Period() == i {
+			for cursor.NextBatch() {
+				w.lap(stageSort)
+				if err := w.settler.Add(cursor.Batch()); err != nil {
+					return err
+				}
+				w.lap(stageRate)
+				if len(w.settler.Result.Lines) >= linesAtATime {
+					if err := w.append(payer, i); err != nil {
+						return err
+					}
+				}
+			}
+			records = cursor.NextPeriod()
+			w.lap(stageSort)
+		}
+		var err error
+		if state, err = w.settler.End(); err != nil {
+			return err
+		}
+		if !state.Empty() {
+			p.closing = append(p.closing, *state)
+		}
+		p.notices = append(p.notices, w.settler.Result.Notices...)
+		p.unpriced = append(p.unpriced, w.settler.Result.Unpriced...)
+		w.lap(stageRate)
+		if err := w.append(payer, i); err != nil {
+			return err
+		}
+		w.settler.Result.Reset()
+	}
+	return nil
+}
+
+const linesAtATime = 4096
+
+// append hands what the settler gave so far to the files of a period.
+func (w *shardWork) append(payer int32, period int) error {
+	result, p := &w.settler.Result, &w.periods[period]
+	for i := range result.Lines {
+		if line := &result.Lines[i]; line.Kind == rating.Excess {
+			var ok bool
+			if p.amounts[line.Price], ok = p.amounts[line.Price].Add(line.Amount); !ok {
+				return fmt.Errorf("R1.5: sum of amounts at price %q: %w", w.Catalog.Prices[line.Price].ID, rating.ErrOverflow)
+			}
+		}
+	}
+	p.lines += int64(len(result.Lines))
+	err := w.shards[period].Append(payer, result)
+	result.ResetLines()
+	w.lap(stageWrite)
+	return err
+}
+
+// hand adds the shard's sums to those of the run.
+func (w *shardWork) hand(all *rated) error {
+	sealed := make([]SealedState, len(w.periods))
+	for i := range w.periods {
+		var err error
+		if sealed[i], err = w.Ledger.Seal(w.periods[i].closing); err != nil {
+			return fmt.Errorf("encode the closing state of shard %d: %w", w.number, err)
+		}
+	}
+	w.lap(stageCommit)
+	for n, d := range w.stages {
+		w.run.stages.add(stage(n), d)
+	}
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for i := range w.periods {
+		from, to := &w.periods[i], &all.periods[i]
+		for m := range from.meters {
+			to.meters[m].Add(&from.meters[m])
+		}
+		for price, amount := range from.amounts {
+			currency := w.Catalog.Prices[price].Currency
+			if amount.Sign() != 0 {
+				to.amounts[currency], _ = to.amounts[currency].Add(amount)
+			}
+		}
+		to.lines += from.lines
+		to.notices[w.number], to.closing[w.number] = from.notices, sealed[i]
+		to.unpriced = append(to.unpriced, from.unpriced...)
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"drawdown/rating"
+)
+
+// Settle settles every pending period, oldest first (R5.2): it reads the usage that can belong to them, rates each payer's
+// periods one after another, writes the settlement, and commits. All fields must be set.
+type Settle struct {
+	Catalog              *rating.Catalog
+	CatalogSHA256        [32]byte
+	Rules                rating.Config
+	Unit                 rating.PeriodUnit
+	Start                rating.Instant // settlement.start
+	Delay                time.Duration  // settlement.delay
+	Now                  rating.Instant
+	Until                rating.Instant // periods that end later stay pending
+	MaxQuarantinePercent int64          // settlement.max_quarantine, in 10^-9 percent
+	QuarantineBadObjects bool           // usage.on_bad_object
+	Shards               int
+	Workers              int
+	MemoryBytes          int64
+	TempDir              string
+	DryRun               bool
+
+	Bucket   Bucket
+	Reader   Reader
+	State    State
+	Ledger   Ledger
+	Output   Output
+	Clock    Clock
+	Progress func(stage string, done, total int64) // may be nil
+}
+
+// maxPeriods is how many periods one commit covers at most; a longer backlog is settled in several.
+const maxPeriods = 62
+
+// Run settles. What it reports was committed, also where it then fails.
+func (s *Settle) Run(ctx context.Context) (*Report, error) {
+	started := s.Clock()
+	report := &Report{DryRun: s.DryRun}
+	stages := &stages{}
+	for {
+		done, err := s.runOnce(ctx, report, stages)
+		report.Elapsed = s.Clock().Sub(started)
+		report.Stages = stages.list()
+		if err == nil && done && !s.DryRun {
+			err = s.publish(ctx)
+		}
+		if done || err != nil || s.DryRun {
+			return report, err
+		}
+	}
+}
+
+// work is the part of a run that is settled and committed at once.
+type work struct {
+	periods []PeriodReport
+	opening *Settled // nil: nothing was settled before
+	stages  *stages
+	only    int32 // the payer whose records alone are wanted, or None
+
+	inputs      []objectRows // by period
+	outOfPeriod int64
+}
+
+func (w *work) newest() *PeriodReport { return &w.periods[len(w.periods)-1] }
+
+func (w *work) bounds() []rating.Instant {
+	bounds := make([]rating.Instant, 0, len(w.periods)+1)
+	for i := range w.periods {
+		bounds = append(bounds, w.periods[i].Period.Start)
+	}
+	return append(bounds, w.newest().Period.End)
+}
+
+// periodOf gives the number of the period that holds t.
+func (w *work) periodOf(t rating.Instant) (int, bool) {
+	i := sort.Search(len(w.periods), func(i int) bool { return w.periods[i].Period.End > t })
+	return i, i < len(w.periods) && w.periods[i].Period.Start <= t
+}
+
+// runOnce settles the next periods; true when no more are pending.
+func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (bool, error) {
+	run, err := s.plan(ctx)
+	if err != nil {
+		return false, err
+	}
+	run.stages = stages
+	if len(run.periods) == 0 {
+		if len(report.Periods) == 0 {
+			report.Nothing = s.whyNothing(run)
+		}
+		return true, nil
+	}
+	g, err := s.gather(ctx, run)
+	if err != nil {
+		return false, err
+	}
+	report.Ignored, report.Objects, report.Skipped = g.ignored, report.Objects+len(g.objects), report.Skipped+g.skipped
+	report.Read += g.read
+	err = s.compute(ctx, run, g)
+	if err = errors.Join(err, g.close()); err != nil {
+		return false, err
+	}
+	report.Periods = append(report.Periods, run.periods...)
+	return len(run.periods) < maxPeriods, nil
+}
+
+// plan finds the pending periods: those that have ended, with the delay, since the last one settled.
+func (s *Settle) plan(ctx context.Context) (*work, error) {
+	last, err := s.State.Last(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the last settled period: %w", err)
+	}
+	w := &work{opening: last, only: rating.None}
+	next := rating.PeriodAt(s.Unit, s.Catalog.Zone, s.Start)
+	if last != nil {
+		next = rating.PeriodAt(s.Unit, s.Catalog.Zone, last.Period.End)
+	}
+	delay := rating.Instant(s.Delay.Microseconds())
+	for next.End+delay <= s.Now && next.End <= s.Until && len(w.periods) < maxPeriods {
+		w.periods = append(w.periods, PeriodReport{
+			Period: next, Name: next.Name(s.Unit, s.Catalog.Zone), Revision: 1, Notices: map[string]int{},
+			Quarantined: map[string]int64{},
+		})
+		next = rating.PeriodAt(s.Unit, s.Catalog.Zone, next.End)
+	}
+	return w, nil
+}
+
+func (s *Settle) whyNothing(w *work) string {
+	from := s.Start
+	if w.opening != nil {
+		from = w.opening.Period.End
+	}
+	next := rating.PeriodAt(s.Unit, s.Catalog.Zone, from)
+	due := next.End + rating.Instant(s.Delay.Microseconds())
+	return fmt.Sprintf("no period is pending: %s ends at %v and is settled from %v on", next.Name(s.Unit, s.Catalog.Zone), next.End, due)
+}
+
+// compute rates and writes what was gathered, and commits it, or takes it back.
+func (s *Settle) compute(ctx context.Context, run *work, g *gathered) error {
+	revisions := make([]Revision, len(run.periods))
+	commit := &Commit{Periods: make([]PeriodCommit, len(run.periods))}
+	err := func() error {
+		for i := range run.periods {
+			p := &run.periods[i]
+			var err error
+			if revisions[i], err = s.Output.Create(p.Period, p.Name, p.Revision, g.keys); err != nil {
+				return fmt.Errorf("create the files of period %s: %w", p.Name, err)
+			}
+		}
+		rated, err := s.rate(ctx, run, g, revisions)
+		if err != nil {
+			return err
+		}
+		if err := s.balance(ctx, run, g, rated); err != nil {
+			return err
+		}
+		return s.finish(ctx, run, g, rated, revisions, commit)
+	}()
+	if err != nil || s.DryRun {
+		for _, r := range revisions {
+			if r != nil {
+				err = errors.Join(err, r.Discard())
+			}
+		}
+		return err
+	}
+	return s.commit(ctx, run, g, commit, revisions)
+}
+
+// commit makes the run true.
+func (s *Settle) commit(ctx context.Context, run *work, g *gathered, commit *Commit, revisions []Revision) error {
+	started := s.Clock()
+	defer func() { run.stages.add(stageCommit, s.Clock().Sub(started)) }()
+	for i := range g.objects {
+		if !g.objects[i].bad { // a bad object is looked at again each time
+			commit.Objects = append(commit.Objects, g.objects[i].Known)
+		}
+	}
+	if err := s.Ledger.Commit(ctx, commit); err != nil {
+		err = fmt.Errorf("commit: %w", err)
+		if errors.Is(err, ErrFenced) { // nothing of it is true, and nobody else uses the folders
+			for _, r := range revisions {
+				err = errors.Join(err, r.Discard())
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// publish tells readers without database access what is current; it also mends what an earlier run could not write.
+func (s *Settle) publish(ctx context.Context) error {
+	current, err := s.Ledger.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("find the current revisions: %w", err)
+	}
+	if err := s.Output.Publish(ctx, current); err != nil {
+		return fmt.Errorf("the settlement is committed, but current.json could not be written (the next run mends it): %w", err)
+	}
+	return nil
+}
+
+func (s *Settle) progress(stage string, done, total int64) {
+	if s.Progress != nil {
+		s.Progress(stage, done, total)
+	}
+}
+
+// stage is a part of the work whose time is reported.
+type stage int
+
+const (
+	stageRead stage = iota
+	stageSort
+	stageRate
+	stageWrite
+	stageCheck
+	stageCommit
+	stageCount
+)
+
+var stageNames = [stageCount]string{"read", "partition and sort", "rate", "write", "check", "commit"}
+
+// stages adds up the time that all workers spent in each stage.
+type stages [stageCount]atomic.Int64
+
+func (s *stages) add(n stage, d time.Duration) { s[n].Add(int64(d)) }
+
+func (s *stages) list() []Stage {
+	var list []Stage
+	for i, name := range stageNames {
+		list = append(list, Stage{Name: name, Busy: time.Duration(s[i].Load())})
+	}
+	return list
+}
+
+func percent(part, whole int64) string {
+	return strconv.FormatFloat(float64(part)*100/float64(whole), 'f', 2, 64) + " %"
+}
