@@ -61,10 +61,10 @@ func (w *Writer) add(r *rating.Records) error {
 	s, lane := w.s, w.lane
 	from, to := s.cfg.Bounds[0], s.cfg.Bounds[len(s.cfg.Bounds)-1]
 	object := uint64(w.object) << rowBits
-	rare := r.Version != nil || r.Attrs != nil || r.Content != nil || r.Spoilt != nil
+	rare := len(r.Version) > 0 || len(r.Attrs) > 0 || len(r.Content) > 0 || len(r.Spoilt) > 0
 	for i, t := range r.Time {
 		if t < from || t >= to {
-			if r.Spoilt == nil || !r.Spoilt[i] {
+			if len(r.Spoilt) == 0 || !r.Spoilt[i] {
 				w.outOfPeriod++
 			}
 			continue
@@ -103,19 +103,19 @@ func (w *Writer) add(r *rating.Records) error {
 // addRare completes a record with what most records do not have.
 func addRare(c *chunk, to *record, r *rating.Records, i int) {
 	var e extra
-	if r.Version != nil {
+	if len(r.Version) > 0 {
 		e.version = r.Version[i]
 	}
-	if r.Content != nil {
+	if len(r.Content) > 0 {
 		e.content = r.Content[i]
 	}
 	if e != (extra{}) {
 		to.marks |= c.putExtra(e)
 	}
-	if r.Attrs != nil {
+	if len(r.Attrs) > 0 {
 		to.attrs = r.Attrs[i]
 	}
-	if r.Spoilt != nil && r.Spoilt[i] {
+	if len(r.Spoilt) > 0 && r.Spoilt[i] {
 		to.marks |= spoilt
 	}
 }
