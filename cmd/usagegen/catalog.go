@@ -217,7 +217,7 @@ func (w *world) quotaOf(rng *rand.Rand, rank int, m meter) uint64 {
 	if w.OnePair > 0 {
 		return mulDiv(expected, 72, 100)
 	}
-	return mulDiv(max(expected, meanQuantity), uint64(70+rng.IntN(160)), 100)
+	return mulDiv(max(expected, 2*meanQuantity), uint64(60+rng.IntN(140)), 100)
 }
 
 // validity draws a package's time: over the whole month, from or until some time in it, or some days of it.
