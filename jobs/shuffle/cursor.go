@@ -10,6 +10,8 @@ import (
 // BatchRecords is how many records a batch has at most.
 const BatchRecords = 4096
 
+const stageRecords = 512
+
 // Cursor reads a shard: its payers that have records to settle, ascending; the periods of each; their records in batches.
 // It is used by one goroutine. What the caller does not ask for is passed over, and counted all the same.
 type Cursor struct {
@@ -28,6 +30,8 @@ type Cursor struct {
 	until     rating.Instant // the end of the period
 	span      int            // of the pile: the next one
 	from, to  int32
+	staged    []record // copies of the pile's next records; the first one is that of key number stagedAt
+	stagedAt  int32
 	batch     rating.Batch
 	emptied   rating.Batch // the columns of batch at full length
 	attrs     bool         // some attribute set of the batch is not 0
@@ -66,6 +70,7 @@ func (s *Shuffle) Shard(shard int, exclude func(object int32) bool) (*Cursor, er
 	} else {
 		c.pile = &pile{s: s}
 	}
+	c.staged = make([]record, 0, stageRecords)
 	c.pile.excluded, c.pile.spans = nil, c.pile.spans[:0]
 	if exclude != nil {
 		c.pile.excluded = make([]bool, s.maxObject+1)
@@ -103,7 +108,7 @@ func (c *Cursor) NextPayer() bool {
 			c.slot++
 			c.pile.settle(c.slot, c.result)
 			if len(c.pile.spans) > 0 {
-				c.span = 0
+				c.span, c.staged, c.stagedAt = 0, c.staged[:0], c.pile.spans[0].from
 				return true
 			}
 		}
@@ -217,9 +222,16 @@ func (c *Cursor) NextBatch() bool {
 		c.fail(c.merge.err)
 	} else {
 		for ; n < BatchRecords && c.from < c.to; n++ {
-			r, chunk := c.pile.at(c.pile.keys[c.from])
+			if c.from-c.stagedAt >= int32(len(c.staged)) {
+				c.stage()
+			}
+			r := &c.staged[c.from-c.stagedAt]
+			from := (*chunk)(nil)
+			if r.isLong() {
+				_, from = c.pile.at(c.pile.keys[c.from])
+			}
 			c.from++
-			c.emit(n, r, chunk)
+			c.emit(n, r, from)
 		}
 	}
 	c.emptied.IDs = b.IDs
@@ -229,6 +241,19 @@ func (c *Cursor) NextBatch() bool {
 		b.Attrs = nil
 	}
 	return n > 0 && c.err == nil
+}
+
+// stage copies the payer's next records. They lie scattered about the partition: a loop that does nothing but copy keeps
+// many of them on the way at once, where handing them on one by one would wait for each.
+func (c *Cursor) stage() {
+	const most = stageRecords
+	p := c.pile
+	end := min(p.spans[len(p.spans)-1].to, c.from+most)
+	c.staged, c.stagedAt = resize(c.staged, int(end-c.from)), c.from
+	shift, mask := p.s.chunkShift, uint32(p.s.chunkRecords-1)
+	for i, k := range p.keys[c.from:end] {
+		c.staged[i] = p.rows[k.at>>shift][k.at&mask]
+	}
 }
 
 // Batch is the records; they are valid until the cursor moves.

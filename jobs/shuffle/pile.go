@@ -141,8 +141,8 @@ func (p *pile) open(pieces []piece) error {
 	return p.s.ctx.Err()
 }
 
-// settle sorts and deduplicates the records of the payer in a slot. The keys of those that settle stand in p.spans then,
-// period by period, in canonical order.
+// settle sorts and deduplicates the records of the payer in a slot. The keys of those that settle stand one after another
+// then, in canonical order, and p.spans says which are of which period.
 func (p *pile) settle(slot int32, res *result) {
 	p.spans = p.spans[:0]
 	from, to := p.starts[slot-p.base], p.starts[slot-p.base+1]
@@ -152,6 +152,7 @@ func (p *pile) settle(slot int32, res *result) {
 	p.sort(p.keys[from:to])
 	bounds := p.s.cfg.Bounds
 	period := p.s.periodOf(p.keys[from].time)
+	live := from
 	for from < to {
 		for p.keys[from].time >= bounds[period+1] {
 			period++
@@ -164,9 +165,12 @@ func (p *pile) settle(slot int32, res *result) {
 				end++
 			}
 		}
-		live := from + p.dedupe(p.keys[from:end], int32(period), res)
-		if live > from {
-			p.spans = append(p.spans, span{int32(period), from, live})
+		if n := p.dedupe(p.keys[from:end], int32(period), res); n > 0 {
+			if live < from {
+				copy(p.keys[live:], p.keys[from:from+n])
+			}
+			p.spans = append(p.spans, span{int32(period), live, live + n})
+			live += n
 		}
 		from = end
 	}
