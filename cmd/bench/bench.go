@@ -171,12 +171,10 @@ func (b *bench) paired() error {
 		p.add(cores, ours, theirs, ratios)
 	}
 	if b.withDuckDB() {
-		if p.agreement, err = b.compare(w, share); err != nil {
-			return err
-		}
+		p.agreement, err = b.compare(w, share)
 	}
 	b.out.paired(&p)
-	return nil
+	return err
 }
 
 // withNotices settles the same usage where every notice is due that the defaults make due.

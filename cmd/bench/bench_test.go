@@ -34,7 +34,7 @@ func TestALoopIsWrittenOutOnceForEachNumber(t *testing.T) {
 }
 
 func TestASummaryIsFoundAmongWhatSettlePrints(t *testing.T) {
-	want := settleSummary{Records: 5, PeakRSS: 7, Stages: []stage{{"read", 1, 2}, {"write", 3, 4}}}
+	want := settleSummary{Records: 5, PeakRSS: 7, Stages: []stage{{"read", 1, 2, 3}, {"write", 3, 4, 5}}}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestASummaryIsFoundAmongWhatSettlePrints(t *testing.T) {
 func TestTheReportFitsAPage(t *testing.T) {
 	var r report
 	m := measure{wall: 123456 * time.Millisecond, cpu: 234567 * time.Millisecond, peakRSS: 12345 << 20}
-	m.stdout = []byte(`{"stages":[{"name":"partition and sort","wall_ns":123456000000,"cpu_ns":123456000000}]}`)
+	m.stdout = []byte(`{"stages":[{"name":"partition and sort","wall_ns":123456000000,"busy_ns":123456000000}]}`)
 	p := pairing{world: worldSummary{Records: 100_000_000, Packages: 600_000}, accounts: 100_000}
 	p.add(1, []measure{m}, []measure{m}, []float64{1})
 	p.add(2, []measure{m}, []measure{m}, []float64{1})

@@ -159,22 +159,20 @@ func (r *report) stageTable(p *pairing) {
 		rows = append(rows, []string{s.Name})
 	}
 	for _, column := range p.stages {
-		rows[0] = append(rows[0], coreCount(column.cores), "CPU/record", "records/s")
+		rows[0] = append(rows[0], coreCount(column.cores), "per record", "records/s")
 		for i := range rows[1:] {
 			cells := []string{"", "", ""}
-			if i < len(column.summary.Stages) {
-				s := column.summary.Stages[i]
-				cells[0] = fmt.Sprintf("%.2f s", time.Duration(s.WallNS).Seconds())
-				if s.CPUNS > 0 {
-					cells[1] = fmt.Sprintf("%d ns", s.CPUNS/p.world.Records)
-				}
-				if s.WallNS > 0 {
-					cells[2] = fmt.Sprintf("%.1fM", float64(p.world.Records)/float64(s.WallNS)*1e3)
-				}
+			if i < len(column.summary.Stages) && column.summary.Stages[i].spent() > 0 {
+				spent := column.summary.Stages[i].spent()
+				cells[0] = fmt.Sprintf("%.2f s", time.Duration(spent).Seconds())
+				cells[1] = fmt.Sprintf("%d ns", spent/p.world.Records)
+				cells[2] = fmt.Sprintf("%.1fM", float64(p.world.Records)/float64(spent)*1e3)
 			}
 			rows[i+1] = append(rows[i+1], cells...)
 		}
 	}
+	r.line("By stage: the time of all workers together, and what one of them does in a second.")
+	r.line("")
 	r.table(rows)
 }
 

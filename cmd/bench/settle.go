@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"os"
@@ -98,11 +99,16 @@ type settleSummary struct {
 	Stages  []stage `json:"stages"`
 }
 
+// stage is a part of the work. Busy is what all workers together spent in it.
 type stage struct {
 	Name   string `json:"name"`
 	WallNS int64  `json:"wall_ns"`
 	CPUNS  int64  `json:"cpu_ns"`
+	BusyNS int64  `json:"busy_ns"`
 }
+
+// spent is the best that is known of the work in the stage.
+func (s stage) spent() int64 { return cmp.Or(s.CPUNS, s.BusyNS, s.WallNS) }
 
 // parseSummary reads the last JSON object that has stages, else the last one at all.
 func parseSummary(stdout []byte) settleSummary {
