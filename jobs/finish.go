@@ -143,11 +143,12 @@ func (s *Settle) checkRows(run *work, g *gathered, inputs []objectRows) error {
 	}
 	for n := range g.objects {
 		placed[n] += g.objects[n].outOfPeriod
-		run.outOfPeriod += placed[n]
+		run.rows.OutOfPeriod += placed[n]
 	}
 	for i := range inputs {
 		for object, f := range inputs[i] {
 			placed[object] += f.sum()
+			run.rows.add(&RowCounts{Settled: f.Settled, Duplicate: f.Duplicate, Superseded: f.Superseded, Quarantined: f.Quarantined})
 		}
 	}
 	for n := range g.objects {
@@ -155,6 +156,7 @@ func (s *Settle) checkRows(run *work, g *gathered, inputs []objectRows) error {
 			return fmt.Errorf("R4.6: object %s: %d rows were read, but %d are accounted for; this is a fault of the program, "+
 				"nothing was committed", o.Key, o.Read, placed[n])
 		}
+		run.rows.Read += g.objects[n].Read
 	}
 	return nil
 }
@@ -216,21 +218,12 @@ func (s *Settle) meterReport(m int32, t *rating.Totals) (MeterReport, error) {
 
 // limitQuarantine fails the run when too much of it is in quarantine: a wrong mapping must not settle an empty month.
 func (s *Settle) limitQuarantine(run *work, g *gathered) error {
-	var quarantined, read int64
 	reasons := map[string]int64{}
 	for _, r := range g.quarantine.rows {
 		run.periods[r.period].Quarantined[r.reason.String()]++
 		reasons[r.reason.String()]++
 	}
-	for i := range run.inputs {
-		for _, f := range run.inputs[i] {
-			quarantined += f.Quarantined
-		}
-	}
-	for n := range g.objects {
-		read += g.objects[n].Read
-	}
-	read -= run.outOfPeriod
+	quarantined, read := run.rows.Quarantined, run.rows.Read-run.rows.OutOfPeriod
 	if exceeds(quarantined, read, s.MaxQuarantinePercent) {
 		return fmt.Errorf("R4.4: %d of %d rows (%s) are in quarantine (%s), more than settlement.max_quarantine allows; "+
 			"nothing was committed: mend the mapping, the catalog or the rows, or raise settlement.max_quarantine",

@@ -17,6 +17,7 @@ type Report struct {
 	Objects int // read
 	Skipped int // objects that cannot hold the periods' records, and were not read again
 	Read    int64
+	Rows    RowCounts // over all periods; in a period's own counts, other periods' rows are out of period
 	Elapsed time.Duration
 }
 

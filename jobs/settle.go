@@ -68,8 +68,8 @@ type work struct {
 	stages  *stages
 	only    int32 // the payer whose records alone are wanted, or None
 
-	inputs      []objectRows // by period
-	outOfPeriod int64
+	inputs []objectRows // by period
+	rows   RowCounts    // over all periods
 }
 
 func (w *work) newest() *PeriodReport { return &w.periods[len(w.periods)-1] }
@@ -112,6 +112,7 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 		return false, err
 	}
 	report.Periods = append(report.Periods, run.periods...)
+	report.Rows.add(&run.rows)
 	return len(run.periods) < maxPeriods, nil
 }
 
