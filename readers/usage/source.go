@@ -33,21 +33,17 @@ func (p *plan) bind(slotOf func(name, canonical string) int) binding {
 		}
 		return source{kind: f.kind, text: []byte(f.name)}
 	}
-	b := binding{
-		id:      bound(p.id, "id"),
-		account: bound(p.account, "account"),
-		version: bound(p.version, "version"),
-		time:    bound(p.time, "time"),
-	}
+	var b binding
+	b.id, b.account = bound(p.id, "id"), bound(p.account, "account")
+	b.meter = source{kind: constant}
 	if len(p.emit) == 0 {
 		b.meter = bound(p.meter, "meter")
 		b.quantity = []source{bound(p.quantity.field, "quantity")}
-	} else {
-		b.meter = source{kind: constant}
 	}
 	for _, e := range p.emit {
 		b.quantity = append(b.quantity, bound(e.field, "quantity"))
 	}
+	b.time, b.version = bound(p.time, "time"), bound(p.version, "version")
 	for _, a := range p.attributes {
 		b.attributes = append(b.attributes, boundAttribute{[]byte(a.name), bound(a.field, "attributes."+a.name)})
 	}

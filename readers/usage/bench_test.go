@@ -1,0 +1,94 @@
+package usage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	parquetgo "github.com/parquet-go/parquet-go"
+)
+
+const benchRows = 200_000
+
+func benchID(i int) string {
+	return fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", uint32(i*2654435761), i&0xffff, i&0xfff, i>>4&0xfff, uint64(i)*0x9e3779b97f4a7c15>>16)
+}
+
+func benchText(format string) []byte {
+	accounts, meters := [...]string{"acme", "globex"}, [...]string{"calls", "gb", "tokens"}
+	var b bytes.Buffer
+	if format == "csv" {
+		b.WriteString("id,account,meter,quantity,time\n")
+	}
+	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
+	for i := range benchRows {
+		at := start.Add(time.Duration(i) * 11 * time.Second / 1).Format(time.RFC3339)
+		pattern := `{"id":"%s","account":"%s","meter":"%s","quantity":"%d","time":"%s"}` + "\n"
+		if format == "csv" {
+			pattern = "%s,%s,%s,%d,%s\n"
+		}
+		fmt.Fprintf(&b, pattern, benchID(i), accounts[i*7%2], meters[i*5%3], i%900, at)
+	}
+	return b.Bytes()
+}
+
+func gzipText(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
+}
+
+func benchParquet(t testing.TB) []byte {
+	type usageRow struct {
+		ID       string    `parquet:"id"`
+		Account  string    `parquet:"account,dict"`
+		Meter    string    `parquet:"meter,dict"`
+		Quantity int64     `parquet:"quantity,decimal(6:18)"`
+		Time     time.Time `parquet:"time,timestamp(microsecond)"`
+	}
+	accounts, meters := [...]string{"acme", "globex"}, [...]string{"calls", "gb", "tokens"}
+	rows := make([]usageRow, benchRows)
+	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
+	for i := range rows {
+		rows[i] = usageRow{benchID(i), accounts[i*7%2], meters[i*5%3], int64(i%900) * 1e6, start.Add(time.Duration(i) * 11 * time.Second)}
+	}
+	return writeParquet(t, rows, parquetgo.Compression(&parquetgo.Zstd))
+}
+
+func BenchmarkRead(b *testing.B) {
+	for name, data := range map[string][]byte{
+		"u.ndjson": benchText("ndjson"), "u.ndjson.gz": gzipText(benchText("ndjson")), "u.csv": benchText("csv"), "u.parquet": benchParquet(b),
+	} {
+		b.Run(name, func(b *testing.B) {
+			r, o := open(b, Config{}, name, data)
+			b.ReportAllocs()
+			for b.Loop() {
+				var c count
+				if _, err := r.Read(context.Background(), o, &c); err != nil || c.records != benchRows {
+					b.Fatal(err, c)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*benchRows), "ns/record")
+		})
+	}
+}
+
+// TestNoAllocationPerRecord: what is allocated does not grow with the records.
+func TestNoAllocationPerRecord(t *testing.T) {
+	for name, data := range map[string][]byte{"u.ndjson": benchText("ndjson"), "u.csv": benchText("csv"), "u.parquet": benchParquet(t)} {
+		r, o := open(t, Config{}, name, data)
+		allocs := testing.AllocsPerRun(1, func() {
+			if _, err := r.Read(context.Background(), o, &count{}); err != nil {
+				t.Error(err)
+			}
+		})
+		if allocs > benchRows/100 {
+			t.Errorf("%s: %.0f allocations for %d records", name, allocs, benchRows)
+		}
+	}
+}
