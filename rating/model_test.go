@@ -488,7 +488,11 @@ func (p *modelPackage) step(at int64) {
 	case "live":
 		if at < p.termEnd {
 			rolls := p.endCycle(true)
-			p.beginCycle(p.termStart, p.termEnd, p.cycle+1, rolls)
+			next := p.cycle + 1
+			for cycleStart(p.reset, p.termStart, next+1, p.zone) == at {
+				next++ // where the calendar skips a day, a cycle of no length is none
+			}
+			p.beginCycle(p.termStart, p.termEnd, next, rolls)
 			return
 		}
 		p.endCycle(false)

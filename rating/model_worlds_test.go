@@ -33,6 +33,7 @@ var worldPlaces = []struct{ zone, at string }{
 	{"Africa/Cairo", "2024-04-25T22:00:00Z"},
 	{"Africa/Cairo", "2024-10-31T21:00:00Z"},
 	{"Asia/Kathmandu", "2026-05-31T18:15:00Z"},
+	{"Pacific/Apia", "2011-12-30T10:00:00Z"}, // a day that never was
 	{"America/Havana", "2026-03-08T05:00:00Z"},
 	{"America/Havana", "2026-11-01T05:00:00Z"},
 }
