@@ -11,7 +11,7 @@ import (
 func (c *compiler) meters() {
 	rows := make([]keyed, len(c.draft.Meters))
 	for i := range rows {
-		rows[i] = keyed{c.draft.Meters[i].ID, int32(i)}
+		rows[i] = keyed{id: c.draft.Meters[i].ID, row: int32(i)}
 	}
 	c.catalog.meterByID = c.index(KindMeter, rows)
 	c.catalog.Meters = make([]Meter, len(rows))
@@ -29,7 +29,7 @@ func (c *compiler) meters() {
 func (c *compiler) accounts() {
 	rows := make([]keyed, len(c.draft.Accounts))
 	for i := range rows {
-		rows[i] = keyed{c.draft.Accounts[i].ID, int32(i)}
+		rows[i] = keyed{id: c.draft.Accounts[i].ID, row: int32(i)}
 	}
 	cat := c.catalog
 	cat.accountByID = c.index(KindAccount, rows)

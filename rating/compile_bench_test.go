@@ -2,12 +2,12 @@ package rating
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
-	"time"
 )
 
-// bulkDraft is a catalog of many packages, two to an account, in an order that is not that of their ids.
-func bulkDraft(packages int) *Draft {
+// bulkDraft is a catalog of many packages and accounts, in an order that is not that of their ids.
+func bulkDraft(packages, accounts int) *Draft {
 	d := &Draft{
 		Meters: []MeterDraft{{ID: "calls", Unit: "call"}, {ID: "gb", Scale: "3"}},
 		Prices: []PriceDraft{
@@ -16,12 +16,12 @@ func bulkDraft(packages int) *Draft {
 		},
 		Rules: []RuleDraft{{ID: "all", Type: "percentage", Thresholds: []string{"50", "0"}}},
 	}
-	for i := range packages / 2 {
-		d.Accounts = append(d.Accounts, AccountDraft{ID: fmt.Sprintf("account-%06d", i*7919%(packages/2)), TimeZone: "Europe/Berlin"})
+	for i := range accounts {
+		d.Accounts = append(d.Accounts, AccountDraft{ID: fmt.Sprintf("account-%06d", i*7919%accounts), TimeZone: "Europe/Berlin"})
 	}
 	for i := range packages {
 		p := PackageDraft{
-			ID: fmt.Sprintf("package-%07d", i*7919%packages), Account: d.Accounts[i/2].ID, Product: "bundle", Kind: "pay_per_use",
+			ID: fmt.Sprintf("package-%07d", i*7919%packages), Account: d.Accounts[i%accounts].ID, Product: "bundle", Kind: "pay_per_use",
 			Quota: "1000.5", Reset: "month", Covers: []CoverDraft{{Meter: "gb"}},
 		}
 		p.Effective = fmt.Sprintf("2026-%02d-%02d", 1+i%12, 1+i%28)
@@ -31,16 +31,28 @@ func bulkDraft(packages int) *Draft {
 	return d
 }
 
+func liveBytes() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range []int{200_000, 600_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			d := bulkDraft(n)
-			b.ReportAllocs()
+			d := bulkDraft(n, 100_000)
+			before := liveBytes()
+			var c *Catalog
 			for b.Loop() {
-				if _, faults := Compile(d, CompileConfig{Zone: time.UTC, LoadZone: time.LoadLocation, Currency: "USD"}); faults != nil {
+				var faults []Fault
+				if c, faults = Compile(d, testCompile); faults != nil {
 					b.Fatal(faults[0])
 				}
 			}
+			b.ReportMetric(float64(liveBytes()-before)/(1<<20), "MiB-kept")
+			runtime.KeepAlive(c)
+			runtime.KeepAlive(d)
 		})
 	}
 }

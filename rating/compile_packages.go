@@ -19,7 +19,7 @@ const maxStageDays = 3650
 func (c *compiler) packages() {
 	rows := make([]keyed, len(c.draft.Packages))
 	for i := range rows {
-		rows[i] = keyed{c.draft.Packages[i].ID, int32(i)}
+		rows[i] = keyed{id: c.draft.Packages[i].ID, row: int32(i)}
 	}
 	c.catalog.packageByID = c.index(KindPackage, rows)
 	c.catalog.Packages = make([]Package, len(rows))

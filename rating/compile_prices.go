@@ -27,7 +27,7 @@ func (c *Catalog) ownPrices(account, meter int32) []int32 {
 func (c *compiler) prices() {
 	rows := make([]keyed, len(c.draft.Prices))
 	for i := range rows {
-		rows[i] = keyed{c.draft.Prices[i].ID, int32(i)}
+		rows[i] = keyed{id: c.draft.Prices[i].ID, row: int32(i)}
 	}
 	c.index(KindPrice, rows)
 	cat := c.catalog

@@ -18,7 +18,7 @@ const wholePercent = 100_000000000
 func (c *compiler) rules() {
 	rows := make([]keyed, len(c.draft.Rules))
 	for i := range rows {
-		rows[i] = keyed{c.draft.Rules[i].ID, int32(i)}
+		rows[i] = keyed{id: c.draft.Rules[i].ID, row: int32(i)}
 	}
 	c.index(KindRule, rows)
 	general := &AlertRule{Type: Percentage, Thresholds: []int64{20_000000000, 0}, Channels: slices.Clone(defaultChannel)}
