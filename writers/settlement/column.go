@@ -43,8 +43,9 @@ const (
 // pageRows and groupRows cut every column of every table, so that bytes depend on the rows alone and not on the calls
 // that brought them. A row group is what a writer holds in memory, compressed.
 const (
-	pageRows  = 16 << 10
-	groupRows = 16 * pageRows
+	pageRows   = 16 << 10
+	groupRows  = 16 * pageRows
+	groupBytes = 64 << 20 // ends a row group early, where texts are long
 )
 
 // spec describes a column for good.
@@ -118,8 +119,8 @@ func (p *nullPattern) reset() { p.defined, p.nulls = p.defined[:0], 0 }
 
 // put appends the value that a key stands for.
 func (c *column) put(n *names, key int64) {
-	if key == c.lastKey && c.lastIndex >= 0 {
-		c.indexes = append(c.indexes, c.lastIndex)
+	if uint64(key) < uint64(len(c.direct)) && c.direct[key] != 0 {
+		c.indexes = append(c.indexes, c.direct[key]-1)
 		return
 	}
 	c.indexes = append(c.indexes, c.lookup(c.entry, n, key))
@@ -146,49 +147,55 @@ func (c *column) putBytes(text []byte) {
 
 // dictionary numbers the keys of a column chunk in the order in which they come.
 type dictionary struct {
-	keys      []int64
-	slots     []int32 // an open hash table of indexes + 1
-	entries   []byte
-	lastKey   int64
-	lastIndex int32 // -1: nothing was asked for yet
+	keys    []int64
+	entries []byte
+	direct  []int32         // by key: its number + 1; for the small keys, which numbers of the catalog are
+	others  map[int64]int32 // the numbers of other keys
+	last    int64           // the other key that was asked for last, and its number
+	number  int32
 }
+
+const directMax = 1 << 21
 
 func (d *dictionary) lookup(entry func(*names, []byte, int64) []byte, n *names, key int64) int32 {
-	if len(d.keys)*2 >= len(d.slots) {
-		d.rehash()
-	}
-	at := d.slot(key)
-	for ; d.slots[at] != 0; at = (at + 1) & (len(d.slots) - 1) {
-		if index := d.slots[at] - 1; d.keys[index] == key {
-			d.lastKey, d.lastIndex = key, index
-			return index
+	if key >= 0 && key < directMax {
+		if key >= int64(len(d.direct)) {
+			d.direct = append(d.direct, make([]int32, max(key+1, 2*int64(len(d.direct)))-int64(len(d.direct)))...)
 		}
+		if d.direct[key] == 0 {
+			d.direct[key] = d.add(entry, n, key) + 1
+		}
+		return d.direct[key] - 1
 	}
+	if key == d.last && len(d.others) > 0 {
+		return d.number
+	}
+	number, ok := d.others[key]
+	if !ok {
+		number = d.add(entry, n, key)
+		if d.others == nil {
+			d.others = map[int64]int32{}
+		}
+		d.others[key] = number
+	}
+	d.last, d.number = key, number
+	return number
+}
+
+func (d *dictionary) add(entry func(*names, []byte, int64) []byte, n *names, key int64) int32 {
 	d.keys = append(d.keys, key)
-	d.slots[at] = int32(len(d.keys))
 	d.entries = entry(n, d.entries, key)
-	d.lastKey, d.lastIndex = key, int32(len(d.keys)-1)
-	return d.lastIndex
-}
-
-func (d *dictionary) slot(key int64) int {
-	return int(uint64(key)*0x9E3779B97F4A7C15>>32) & (len(d.slots) - 1)
-}
-
-func (d *dictionary) rehash() {
-	d.slots = make([]int32, max(64, 2*len(d.slots)))
-	for index, key := range d.keys {
-		at := d.slot(key)
-		for d.slots[at] != 0 {
-			at = (at + 1) & (len(d.slots) - 1)
-		}
-		d.slots[at] = int32(index + 1)
-	}
+	return int32(len(d.keys) - 1)
 }
 
 func (d *dictionary) reset() {
-	clear(d.slots)
-	d.keys, d.entries, d.lastIndex = d.keys[:0], d.entries[:0], -1
+	for _, key := range d.keys {
+		if key >= 0 && key < directMax {
+			d.direct[key] = 0
+		}
+	}
+	clear(d.others)
+	d.keys, d.entries = d.keys[:0], d.entries[:0]
 }
 
 // encoder is the memory that the columns of a table share while they encode.

@@ -49,8 +49,8 @@
 //
 // # Encoding
 //
-// The same rows make the same bytes. A page has 16,384 rows and a row group 16 pages, but for the last ones, in all
-// columns. Pages are data pages of version 1, compressed with zstd, and have a CRC. Texts and numbers with few values
+// The same rows make the same bytes. A page has 16,384 rows and a row group 16 pages, or fewer once they
+// hold 64 MiB, in all columns; the last ones have what is left. Pages are data pages of version 1, compressed with zstd, and have a CRC. Texts and numbers with few values
 // are dictionary-encoded, instants and row numbers DELTA_BINARY_PACKED, ids and free texts DELTA_LENGTH_BYTE_ARRAY, the
 // rest is PLAIN. Instants, integers and dictionary texts have bounds in the row group's statistics; decimals have none,
 // because readers do not agree on how to compare them. There is no key-value metadata.

@@ -77,10 +77,18 @@ func (t *tableFile) endRows(n int) error {
 	if err := t.endPage(); err != nil {
 		return err
 	}
-	if t.group < groupRows {
+	if t.group < groupRows && t.held() < groupBytes {
 		return nil
 	}
 	return t.endGroup()
+}
+
+// held is how many bytes wait for the end of the row group.
+func (t *tableFile) held() (size int) {
+	for i := range t.columns {
+		size += len(t.columns[i].pages) + len(t.columns[i].entries)
+	}
+	return size
 }
 
 func (t *tableFile) endPage() error {
@@ -217,7 +225,7 @@ func (c *column) bounds() (low, high []byte) {
 			high = text
 		}
 	}
-	if len(low) > boundMax || len(high) > boundMax {
+	if len(low) == 0 || len(low) > boundMax || len(high) > boundMax {
 		return nil, nil
 	}
 	return bytes.Clone(low), bytes.Clone(high)

@@ -175,7 +175,7 @@ func (w *world) create(t testing.TB, dir string) *Revision {
 }
 
 // write appends all results, each in pieces of so many lines at most, to shards in turn.
-func (w *world) write(t testing.TB, r *Revision, shards, piece int) {
+func (w *world) write(t require, r *Revision, shards, piece int) {
 	t.Helper()
 	for i := range shards {
 		s := r.Shard(i)
@@ -190,7 +190,7 @@ func (w *world) write(t testing.TB, r *Revision, shards, piece int) {
 	}
 }
 
-func (w *world) append(t testing.TB, s *Shard, payer int32, res *rating.Result, piece int) {
+func (w *world) append(t require, s *Shard, payer int32, res *rating.Result, piece int) {
 	t.Helper()
 	lines := res.Lines
 	for len(lines) > piece {

@@ -72,29 +72,24 @@ var lineSpecs = []spec{
 
 var lineSort = []string{"payer", "event_time", "account", "meter", "record_id", "line_no"}
 
-// lineOrder is the last line of a payer, for comparing.
+// lineOrder is the last line of a payer and its record id, for comparing.
 type lineOrder struct {
 	line rating.Line
 	id   []byte
 	any  bool
 }
 
-// follows says whether a line comes after the last one: in canonical order, and line after line in a record.
-func (o *lineOrder) follows(l *rating.Line, id []byte) bool {
-	if !o.any || l.EventTime > o.line.EventTime {
-		return true
-	}
-	last := &o.line
-	return cmp.Or(cmp.Compare(last.EventTime, l.EventTime), cmp.Compare(last.Account, l.Account),
-		cmp.Compare(last.Meter, l.Meter), bytes.Compare(o.id, id), cmp.Compare(last.LineNo, l.LineNo)) < 0
-}
-
-// checkLines refuses lines out of order, or whose parts contradict each other.
+// checkLines refuses lines that are out of canonical order, line after line within a record, or whose parts contradict
+// each other.
 func (o *lineOrder) checkLines(res *rating.Result) error {
+	last, lastID := &o.line, o.id
+	if !o.any {
+		last = &rating.Line{EventTime: rating.Beginning}
+	}
 	for i := range res.Lines {
 		l := &res.Lines[i]
-		id := res.IDs[l.IDStart:l.IDEnd]
-		if !o.follows(l, id) {
+		id := res.RecordID(l)
+		if l.EventTime <= last.EventTime && compareLines(last, l, lastID, id) >= 0 {
 			return fmt.Errorf("line %d of record %q comes after its place in the order of lines", l.LineNo, id)
 		}
 		if (l.Package != rating.None) != (l.Kind == rating.Deduction) || (l.Price != rating.None) != (l.Kind == rating.Excess) ||
@@ -102,17 +97,18 @@ func (o *lineOrder) checkLines(res *rating.Result) error {
 			return fmt.Errorf("line %d of record %q is a %s with package %d, price %d and amount %s",
 				l.LineNo, id, l.Kind, l.Package, l.Price, l.Amount)
 		}
-		o.line.EventTime, o.line.Account, o.line.Meter, o.line.LineNo = l.EventTime, l.Account, l.Meter, l.LineNo
-		o.id, o.any = id, true
+		last, lastID = l, id
+	}
+	if len(res.Lines) > 0 {
+		o.line, o.any = *last, true
+		o.id = append(o.id[:0], lastID...)
 	}
 	return nil
 }
 
-// keep makes the order outlive the result that it was checked with.
-func (o *lineOrder) keep(buf []byte) []byte {
-	buf = append(buf[:0], o.id...)
-	o.id = buf
-	return buf
+func compareLines(a, b *rating.Line, aID, bID []byte) int {
+	return cmp.Or(cmp.Compare(a.EventTime, b.EventTime), cmp.Compare(a.Account, b.Account),
+		cmp.Compare(a.Meter, b.Meter), bytes.Compare(aID, bID), cmp.Compare(a.LineNo, b.LineNo))
 }
 
 func (s *Shard) addLines(payer int32, res *rating.Result) error {

@@ -88,11 +88,18 @@ func (o *Output) namesOf(p rating.Period, n Names) *names {
 
 // Discard removes a revision that was not committed, as far as that is possible.
 func (o *Output) Discard(name string, revision int, token int64) error {
-	if err := o.folder.root.RemoveAll(revisionDir(name, revision, token)); err != nil {
+	return o.discard(revisionDir(name, revision, token))
+}
+
+func (o *Output) discard(dir string) error {
+	if err := o.folder.root.RemoveAll(dir); err != nil {
 		return fmt.Errorf("discard revision: %w", err)
 	}
 	return nil
 }
+
+// Discard removes the revision, as far as that is possible.
+func (r *Revision) Discard() error { return r.output.discard(r.dir) }
 
 // Shard is one part of a revision, for one goroutine; many shards may be written at once.
 type Shard struct {
@@ -101,8 +108,8 @@ type Shard struct {
 	number   int
 	payer    int32
 	order    lineOrder
-	idBuffer []byte
 	closed   bool // the payer's charges, balances or notices have come
+	failed   error
 	open     [tableCount]*openTable
 	tally    tally
 }
@@ -121,13 +128,16 @@ func (r *Revision) Shard(i int) *Shard {
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
 // notices. Payers come in ascending order. The result may be reset afterwards.
 func (s *Shard) Append(payer int32, res *rating.Result) error {
-	if err := s.append(payer, res); err != nil {
-		return fmt.Errorf("write settlement of payer %q: %w", s.names.Catalog.Accounts[payer].ID, err)
+	if err := s.append(payer, res); err != nil && s.failed == nil {
+		s.failed = fmt.Errorf("write settlement of payer %q: %w", s.names.Catalog.Accounts[payer].ID, err)
 	}
-	return nil
+	return s.failed
 }
 
 func (s *Shard) append(payer int32, res *rating.Result) error {
+	if s.failed != nil {
+		return s.failed
+	}
 	if payer < s.payer || payer == s.payer && s.closed {
 		return fmt.Errorf("it comes after payer %q", s.names.Catalog.Accounts[s.payer].ID)
 	}
@@ -137,7 +147,6 @@ func (s *Shard) append(payer int32, res *rating.Result) error {
 	if err := s.order.checkLines(res); err != nil {
 		return err
 	}
-	s.idBuffer = s.order.keep(s.idBuffer)
 	s.closed = len(res.Charges)+len(res.Balances)+len(res.Notices) > 0
 	for _, part := range [...]struct {
 		table table
@@ -224,17 +233,22 @@ func (o *Output) giveBack(t table, file *tableFile) {
 	o.spare[t] = append(o.spare[t], file)
 }
 
-// Close completes the shard's files.
+// Close completes the shard's files; after an error it only lets go of them, and gives the error again.
 func (s *Shard) Close() error {
 	for t, open := range s.open {
 		if open == nil {
 			continue
 		}
+		s.open[t] = nil
+		if s.failed != nil {
+			_ = open.file.Close()
+			continue
+		}
 		if err := s.revision.finish(table(t), s.number, open, &s.tally); err != nil {
-			return err
+			s.failed = err
 		}
 	}
-	return nil
+	return s.failed
 }
 
 // Rejection is a row of the quarantine table.
