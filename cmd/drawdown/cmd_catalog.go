@@ -1,5 +1,293 @@
 package main
 
-type catalogCmd struct{}
+import (
+	"fmt"
+	"strings"
 
-func (catalogCmd) Run(*app) error { return &failure{op: "catalog", err: errNotWired} }
+	"drawdown/rating"
+	"drawdown/readers/catalog"
+)
+
+// catalogCmd is about the catalog.
+type catalogCmd struct {
+	Check catalogCheckCmd `cmd:"" help:"Check catalog files; say all faults at once, each with file and line."`
+	Apply catalogApplyCmd `cmd:"" help:"Put catalog files into the database: all of them, or nothing."`
+	Show  catalogShowCmd  `cmd:"" help:"Show the catalog."`
+}
+
+// catalogCheckCmd checks catalog files.
+type catalogCheckCmd struct {
+	Files []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the configuration's catalog)."`
+}
+
+// Help is the command's own help.
+func (catalogCheckCmd) Help() string {
+	return `Every fault is reported with file, line, the rule's number in docs/rules.md, and what to write instead. Nothing is changed.
+
+    drawdown catalog check catalog.yaml packages.csv
+    drawdown catalog check ./catalog`
+}
+
+func (k *catalogCheckCmd) Run(a *app) error {
+	c, paths, err := a.catalogPaths(k.Files)
+	if err != nil {
+		return err
+	}
+	compiled, source, err := c.catalogFiles(paths...)
+	if err != nil {
+		return err
+	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, catalogSummaryJSON(compiled, source))
+	}
+	a.say("%s %s.", a.ink.green("No fault:"), catalogSummary(compiled, source))
+	return nil
+}
+
+// catalogPaths gives the files that were named, or the configuration's, and the configuration; without one, a default.
+func (a *app) catalogPaths(named []string) (*Config, []string, error) {
+	c, err := a.config()
+	if err != nil && len(named) > 0 && a.flags.Config == "drawdown.yaml" && isMissing(err) {
+		return defaultConfig(), named, nil
+	}
+	if err != nil || len(named) > 0 {
+		return c, named, err
+	}
+	if c.Catalog == "" {
+		return nil, nil, &failure{
+			op: "find catalog", err: fmt.Errorf("no file is named, and %s has no catalog", a.flags.Config), code: exitUsage,
+			hint: "name the files, as in `drawdown catalog check catalog.yaml`",
+		}
+	}
+	return c, []string{c.Catalog}, nil
+}
+
+func catalogSummary(c *rating.Catalog, source *catalog.Source) string {
+	return fmt.Sprintf("%s, %s, %s, %s in %s", count(len(c.Accounts), "account", "accounts"), count(len(c.Meters), "meter", "meters"),
+		count(len(c.Prices), "price", "prices"), count(len(c.Packages), "package", "packages"), count(len(source.Files), "file", "files"))
+}
+
+func catalogSummaryJSON(c *rating.Catalog, source *catalog.Source) any {
+	hash := sourceHash(source)
+	return struct {
+		Accounts int    `json:"accounts"`
+		Meters   int    `json:"meters"`
+		Prices   int    `json:"prices"`
+		Packages int    `json:"packages"`
+		Changes  int    `json:"package_changes"`
+		Rules    int    `json:"alert_rules"`
+		TopUps   int    `json:"topups"`
+		Files    int    `json:"files"`
+		SHA256   string `json:"sha256"`
+	}{
+		len(c.Accounts), len(c.Meters), len(c.Prices), len(c.Packages), len(source.Draft.Changes), len(source.Draft.Rules),
+		len(c.TopUps), len(source.Files), fmt.Sprintf("%x", hash),
+	}
+}
+
+// catalogApplyCmd puts catalog files into the database.
+type catalogApplyCmd struct {
+	Files  []string `arg:"" name:"FILE" help:"Files or folders."`
+	DryRun bool     `help:"Show what would change, and change nothing."`
+}
+
+// Help is the command's own help.
+func (catalogApplyCmd) Help() string {
+	return `The rows are added to the database's catalog or replace those of the same id; rows that the files do not name stay. What changes is printed. Where the files name a catalog in drawdown.yaml, settle reads that instead.
+
+    drawdown catalog apply catalog.yaml
+    drawdown catalog apply --dry-run ./catalog`
+}
+
+func (k *catalogApplyCmd) Run(a *app) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	_, source, err := c.catalogFiles(k.Files...)
+	if err != nil {
+		return err
+	}
+	return a.applyCatalog(c, source, k.DryRun)
+}
+
+// catalogShowCmd shows the catalog.
+type catalogShowCmd struct {
+	Files []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the catalog that settle uses)."`
+}
+
+func (k *catalogShowCmd) Run(a *app) error {
+	var compiled *rating.Catalog
+	c, err := a.config()
+	switch {
+	case len(k.Files) > 0:
+		var paths []string
+		if c, paths, err = a.catalogPaths(k.Files); err == nil {
+			compiled, _, err = c.catalogFiles(paths...)
+		}
+	case err == nil:
+		compiled, err = a.catalog(c)
+	}
+	if err != nil {
+		return err
+	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, catalogJSON(compiled))
+	}
+	a.showCatalog(compiled)
+	return nil
+}
+
+func (a *app) showCatalog(c *rating.Catalog) {
+	accounts := table{columns: []column{{"account", ident}, {"name", left}, {"payer", ident}, {"time zone", left}, {"balance", decimal}}}
+	for i := range c.Accounts {
+		row := &c.Accounts[i]
+		payer, balance := "", ""
+		if row.Payer != int32(i) {
+			payer = c.Accounts[row.Payer].ID
+		}
+		if row.Tracked {
+			balance = amount(row.Balance)
+		}
+		accounts.row(row.ID, row.Name, payer, row.Zone.String(), balance)
+	}
+	meters := table{columns: []column{{"meter", ident}, {"unit", left}, {"decimals", right}, {"description", left}}}
+	for i := range c.Meters {
+		row := &c.Meters[i]
+		meters.row(row.ID, row.Unit, fmt.Sprint(row.Scale), row.Description)
+	}
+	prices := table{columns: []column{{"price", ident}, {"meter", ident}, {"account", ident}, {"model", fixed}, {"price", left}, {"from", fixed}}}
+	for i := range c.Prices {
+		row := &c.Prices[i]
+		account, from := "everybody", ""
+		if row.Account != rating.None {
+			account = c.Accounts[row.Account].ID
+		}
+		if row.From != rating.Beginning {
+			from = moment(row.From, c.Zone)
+		}
+		prices.row(row.ID, c.Meters[row.Meter].ID, account, modelNames[row.Model], priceText(row, c.Meters[row.Meter].Scale), from)
+	}
+	packages := table{columns: []column{
+		{"package", ident}, {"account", ident}, {"quota", decimal}, {"unit", left}, {"used up", fixed}, {"expires", fixed},
+	}}
+	for i := range c.Packages {
+		row := &c.Packages[i]
+		owner := &c.Accounts[row.Account]
+		packages.row(row.ID, owner.ID, grouped(rating.FormatQuantity(row.Quota, row.Scale)), unitPerCycle(row),
+			usedUpNames[row.Kind], end(row.Expires, owner.Zone))
+	}
+	for i, t := range []*table{&accounts, &meters, &prices, &packages} {
+		if i > 0 {
+			a.say("")
+		}
+		t.print(a.stdout, a.ink)
+	}
+}
+
+var (
+	modelNames  = [...]string{"flat", "graduated", "volume", "block"}
+	resetNames  = [...]string{"", "/hour", "/day", "/week", "/month", "/year", "/month from the 1st"}
+	usedUpNames = [...]string{"charge", "stop"} // what happens when a package is used up
+)
+
+// unitPerCycle writes what a quota counts: token, or token/hour.
+func unitPerCycle(p *rating.Package) string { return p.Unit + resetNames[p.Reset] }
+
+// priceText writes a price as one says it: 0.50 per 1,000,000.
+func priceText(p *rating.Price, scale int) string {
+	if p.Model == rating.Block {
+		return decimal9(p.Tiers[0].Price) + " per block of " + grouped(rating.FormatQuantity(p.Size, scale))
+	}
+	var parts []string
+	for i := range p.Tiers {
+		t := &p.Tiers[i]
+		part := decimal9(t.Price)
+		if per := decimal9(t.Per); per != "1" {
+			part += " per " + per
+		}
+		if i < len(p.Tiers)-1 {
+			part = "to " + grouped(rating.FormatQuantity(t.UpTo, scale)) + ": " + part
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// decimal9 writes a number in units of 10^-9.
+func decimal9(n int64) string { return amount(rating.AmountOf(n)) }
+
+type (
+	catalogOutJSON struct {
+		Accounts []accountJSON  `json:"accounts"`
+		Meters   []catMeterJSON `json:"meters"`
+		Prices   []priceJSON    `json:"prices"`
+		Packages []packJSON     `json:"packages"`
+	}
+	accountJSON struct {
+		ID       string `json:"id"`
+		Name     string `json:"name"`
+		Payer    string `json:"payer"`
+		TimeZone string `json:"time_zone"`
+		Currency string `json:"currency"`
+		Balance  string `json:"balance"` // empty where it is not tracked
+	}
+	catMeterJSON struct {
+		ID    string `json:"id"`
+		Unit  string `json:"unit"`
+		Scale int    `json:"scale"`
+	}
+	priceJSON struct {
+		ID       string `json:"id"`
+		Meter    string `json:"meter"`
+		Account  string `json:"account"` // empty: everybody
+		Currency string `json:"currency"`
+		Model    string `json:"model"`
+		Text     string `json:"text"`
+	}
+	packJSON struct {
+		ID        string `json:"id"`
+		Account   string `json:"account"`
+		Name      string `json:"name"`
+		Kind      string `json:"kind"`
+		Quota     string `json:"quota"`
+		Unit      string `json:"unit"`
+		Effective string `json:"effective"`
+		Expires   string `json:"expires"`
+	}
+)
+
+func catalogJSON(c *rating.Catalog) catalogOutJSON {
+	out := catalogOutJSON{[]accountJSON{}, []catMeterJSON{}, []priceJSON{}, []packJSON{}}
+	for i := range c.Accounts {
+		row := &c.Accounts[i]
+		balance := ""
+		if row.Tracked {
+			balance = row.Balance.String()
+		}
+		out.Accounts = append(out.Accounts, accountJSON{row.ID, row.Name, c.Accounts[row.Payer].ID, row.Zone.String(), row.Currency, balance})
+	}
+	for i := range c.Meters {
+		out.Meters = append(out.Meters, catMeterJSON{c.Meters[i].ID, c.Meters[i].Unit, c.Meters[i].Scale})
+	}
+	for i := range c.Prices {
+		row := &c.Prices[i]
+		account := ""
+		if row.Account != rating.None {
+			account = c.Accounts[row.Account].ID
+		}
+		out.Prices = append(out.Prices, priceJSON{
+			row.ID, c.Meters[row.Meter].ID, account, row.Currency, modelNames[row.Model], priceText(row, c.Meters[row.Meter].Scale),
+		})
+	}
+	for i := range c.Packages {
+		row := &c.Packages[i]
+		out.Packages = append(out.Packages, packJSON{
+			row.ID, c.Accounts[row.Account].ID, row.Name, kindNames[row.Kind], rating.FormatQuantity(row.Quota, row.Scale),
+			row.Unit, row.Effective.String(), row.Expires.String(),
+		})
+	}
+	return out
+}
+
+var kindNames = [...]string{"pay_per_use", "stop_before_excess"}

@@ -1,6 +1,162 @@
 package main
 
-// packagesCmd is filled in below.
-type packagesCmd struct{}
+import (
+	"fmt"
 
-func (packagesCmd) Run(*app) error { return &failure{op: "packages", err: errNotWired} }
+	"drawdown/rating"
+)
+
+// packagesCmd shows packages as the newest settled period left them.
+type packagesCmd struct {
+	Account string `placeholder:"A" help:"Only packages of this account."`
+	At      string `placeholder:"T" help:"As of the last period that was settled by T: a date, or an instant."`
+}
+
+// Help is the command's own help.
+func (packagesCmd) Help() string {
+	return `What remains is as of the end of the newest settled period; usage after it is not in it yet.
+
+    drawdown packages
+    drawdown packages --account acme
+    drawdown packages --at 2026-10-03`
+}
+
+// packageView is one package as it stands.
+type packageView struct {
+	Package    string `json:"package"`
+	Account    string `json:"account"`
+	Name       string `json:"name"`
+	Unit       string `json:"unit"`
+	Kind       string `json:"kind"`
+	Quota      string `json:"quota"`
+	Remaining  string `json:"remaining"`
+	CycleStart string `json:"cycle_start"`
+	CycleEnd   string `json:"cycle_end"`
+	Expires    string `json:"expires"`
+	State      string `json:"state"`
+
+	quota, remaining rating.Amount
+	cycleEnd, ends   rating.Instant
+	reset            bool
+	unit             string // with the cycle
+	owner            *rating.Account
+}
+
+func (k *packagesCmd) Run(a *app) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	by := rating.Never
+	if k.At != "" {
+		if by, err = parseInstantFlag("--at", k.At, c.Settlement.TimeZone.Location); err != nil {
+			return err
+		}
+	}
+	compiled, err := a.catalog(c)
+	if err != nil {
+		return err
+	}
+	if _, known := compiled.AccountIndex([]byte(k.Account)); !known && k.Account != "" {
+		return &failure{op: "packages", err: fmt.Errorf("there is no account %q", k.Account), code: exitUsage, hint: "`drawdown catalog show` lists them"}
+	}
+	p, err := c.settledBy("packages", by)
+	if err != nil {
+		return err
+	}
+	views, err := packageViews(p, compiled, k.Account)
+	if err != nil {
+		return &failure{op: "packages", err: err}
+	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, struct {
+			AsOf     string        `json:"as_of"`
+			Packages []packageView `json:"packages"`
+		}{p.end().String(), append([]packageView{}, views...)})
+	}
+	a.printPackages(views)
+	a.say("\nAs of %s.", moment(p.end(), c.Settlement.TimeZone.Location)+" "+c.Settlement.TimeZone.String())
+	return nil
+}
+
+// packageViews gives the packages of an account, or of all: the last cycle that a period has of each.
+func packageViews(p *published, c *rating.Catalog, account string) ([]packageView, error) {
+	rows, err := p.balances()
+	if err != nil {
+		return nil, err
+	}
+	var views []packageView
+	for _, row := range rows {
+		if account != "" && row.Account != account {
+			continue
+		}
+		v := packageView{
+			Package: row.Package, Account: row.Account, State: row.State, Quota: row.Quota.String(), Remaining: row.Closing.String(),
+			CycleStart: row.CycleStart.String(), CycleEnd: row.CycleEnd.String(),
+			quota: row.Quota, remaining: row.Closing, cycleEnd: row.CycleEnd,
+		}
+		if i, known := c.PackageIndex(row.Package); known {
+			v.describe(c, &c.Packages[i], p.end())
+		}
+		if n := len(views); n > 0 && views[n-1].Package == v.Package {
+			views[n-1] = v
+			continue
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// describe adds what the catalog knows of a package.
+func (v *packageView) describe(c *rating.Catalog, pkg *rating.Package, by rating.Instant) {
+	v.Name, v.Unit, v.Kind, v.reset, v.unit = pkg.Name, pkg.Unit, kindNames[pkg.Kind], pkg.Reset != rating.NoReset, unitPerCycle(pkg)
+	v.ends, v.owner = expiryOf(pkg, by), &c.Accounts[pkg.Account]
+	v.Expires = v.ends.String()
+}
+
+// expiryOf is when a package expires, by what had happened to it by an instant.
+func expiryOf(pkg *rating.Package, by rating.Instant) rating.Instant {
+	expires := pkg.Expires
+	for _, change := range pkg.Changes {
+		if change.At <= by && (change.Kind == rating.Renewed || change.Kind == rating.Extended) {
+			expires = change.Expires
+		}
+	}
+	return expires
+}
+
+// printPackages writes two lines for each package, the second one with what concerns time.
+func (a *app) printPackages(views []packageView) {
+	t := table{columns: []column{
+		{"package", ident}, {"remaining", decimal}, {"", fixed}, {"quota", decimal}, {"unit", left}, {"state", fixed},
+	}}
+	for i := range views {
+		v := &views[i]
+		t.row(v.Package, amount(v.remaining), a.ink.bar(v.remaining, v.quota), amount(v.quota), v.unit, a.ink.state(v.State))
+		t.note(v.times())
+	}
+	t.print(a.stdout, a.ink)
+}
+
+// times says whose a package is, and when its cycle and it itself end.
+func (v *packageView) times() string {
+	text := v.Account
+	if v.owner == nil {
+		return text + ", no longer in the catalog"
+	}
+	if v.reset && v.cycleEnd < v.ends {
+		text += ", cycle ends " + end(v.cycleEnd, v.owner.Zone)
+	}
+	return text + ", expires " + end(v.ends, v.owner.Zone)
+}
+
+// state colours what needs a look.
+func (k ink) state(state string) string {
+	switch state {
+	case "exhausted", "expired", "released", "revoked":
+		return k.red(state)
+	case "grace", "retention":
+		return k.yellow(state)
+	}
+	return state
+}

@@ -1,6 +1,74 @@
 package main
 
-// runsCmd is filled in below.
-type runsCmd struct{}
+// runsCmd shows who ran what, when and for how long.
+type runsCmd struct {
+	Last int `default:"20" placeholder:"N" help:"Show the newest N (default: 20)."`
+}
 
-func (runsCmd) Run(*app) error { return &failure{op: "runs", err: errNotWired} }
+// Help is the command's own help.
+func (runsCmd) Help() string {
+	return `Runs that failed are in it, with the error; what they had done was not committed.
+
+    drawdown runs
+    drawdown --json runs --last 1`
+}
+
+func (k *runsCmd) Run(a *app) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	views, err := a.runViews(c, max(1, k.Last))
+	if err != nil {
+		return &failure{op: "runs", err: err}
+	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, struct {
+			Runs []runView `json:"runs"`
+		}{append([]runView{}, views...)})
+	}
+	if len(views) == 0 {
+		a.say("Nothing was run yet.")
+		return nil
+	}
+	t := table{columns: []column{
+		{"run", right}, {"command", fixed}, {"started", fixed}, {"took", right}, {"by", left}, {"periods", right}, {"records", right}, {"state", left},
+	}}
+	for i := range views {
+		v := &views[i]
+		t.row(groupedInt(v.Run), v.Command, v.Started[:min(len(v.Started), len("2006-01-02T15:04"))], v.took, v.Actor, groupedInt(v.Periods),
+			groupedInt(v.Records), a.ink.runState(v.State))
+		if v.Error != "" {
+			t.note(v.Error)
+		}
+	}
+	t.print(a.stdout, a.ink)
+	return nil
+}
+
+// runView is a run as it is shown.
+type runView struct {
+	Run       int64  `json:"run"`
+	Command   string `json:"command"`
+	Started   string `json:"started"`
+	ElapsedNS int64  `json:"elapsed_ns"` // 0 while it is running
+	Actor     string `json:"actor"`
+	Host      string `json:"host"`
+	Reason    string `json:"reason"`
+	State     string `json:"state"`
+	Error     string `json:"error"`
+	Periods   int64  `json:"periods"`
+	Records   int64  `json:"records"`
+
+	took string
+}
+
+func (k ink) runState(state string) string {
+	switch state {
+	case "failed":
+		return k.red(state)
+	case "running":
+		return k.yellow(state)
+	}
+	return state
+}

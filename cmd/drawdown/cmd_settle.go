@@ -67,10 +67,7 @@ func parseInstantFlag(flag, text string, location *time.Location) (rating.Instan
 
 // waitingRows says that rows wait in quarantine.
 func waitingRows(r *jobs.Report) error {
-	rows := int64(0)
-	for i := range r.Periods {
-		rows += r.Periods[i].Rows.Quarantined
-	}
+	rows := r.Rows.Quarantined
 	if rows == 0 || r.DryRun {
 		return nil
 	}
@@ -102,7 +99,7 @@ func (a *app) printPeriods(c *Config, r *jobs.Report) {
 	t := table{columns: []column{
 		{"period", fixed},
 		{"records", right},
-		{"meter", left},
+		{"meter", ident},
 		{"deducted", decimal},
 		{"excess", decimal},
 		{"stopped", decimal},
@@ -170,16 +167,7 @@ func (a *app) printQuarantine(r *jobs.Report) {
 
 // printTotals writes the control totals (R4.6), which balanced, or we would not be here.
 func (a *app) printTotals(r *jobs.Report) {
-	var rows jobs.RowCounts
-	for i := range r.Periods {
-		p := &r.Periods[i].Rows
-		rows.Read += p.Read
-		rows.Settled += p.Settled
-		rows.Duplicate += p.Duplicate
-		rows.Superseded += p.Superseded
-		rows.Quarantined += p.Quarantined
-		rows.OutOfPeriod += p.OutOfPeriod
-	}
+	rows := &r.Rows
 	a.say("\nControl totals, all balanced:")
 	a.say("  rows read %s = settled %s + duplicate %s + superseded %s\n    + quarantined %s + out of period %s",
 		groupedInt(rows.Read), groupedInt(rows.Settled), groupedInt(rows.Duplicate), groupedInt(rows.Superseded),

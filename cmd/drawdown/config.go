@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +71,7 @@ func loadConfig(file string, env []string) (*Config, error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &failure{
-			op: "read config", err: fmt.Errorf("there is no %s", file), code: exitUsage,
+			op: "read config " + file, err: fs.ErrNotExist, code: exitUsage,
 			hint: "`drawdown init DIR` writes one to begin with; --config FILE names another place",
 		}
 	}
@@ -169,19 +168,10 @@ func (c *Config) checkStart(d *decoder) {
 	}
 	first := rating.PeriodAt(rating.PeriodUnit(c.Settlement.Period), location, start)
 	if isDate && first.Start != start {
-		d.faultAt(key, "write "+dateIn(first.Start, location)+" or "+dateIn(first.End, location),
+		d.faultAt(key, "write "+moment(first.Start, location)+" or "+moment(first.End, location),
 			"%s is in the midst of a period (settlement.period is %s)", c.Settlement.Start, c.Settlement.Period)
 	}
 	c.Start = first.Start
-}
-
-// dateIn writes an instant as a date where it is the first of its day, else in full.
-func dateIn(i rating.Instant, location *time.Location) string {
-	t := i.Time().In(location)
-	if t.Hour() == 0 && t.Minute() == 0 && t.Second() == 0 {
-		return t.Format("2006-01-02")
-	}
-	return i.String()
 }
 
 func (c *Config) resolvePaths(dir string) {
@@ -191,6 +181,8 @@ func (c *Config) resolvePaths(dir string) {
 		}
 	}
 }
+
+func (c *Config) delay() time.Duration { return time.Duration(c.Settlement.Delay) }
 
 // rating gives the part that decides about settling.
 func (c *Config) rating() rating.Config {
@@ -202,7 +194,7 @@ func (c *Config) rating() rating.Config {
 
 // hash is the SHA-256 of everything here that can change a result, as canonical JSON. Places, memory and what only decides
 // when or whether to settle (delay, max_quarantine) are left out.
-func (c *Config) hash() string {
+func (c *Config) hash() [sha256.Size]byte {
 	keys := make([]string, len(c.DeductionOrder.keys))
 	for i, key := range c.DeductionOrder.keys {
 		keys[i] = key.String()
@@ -221,13 +213,12 @@ func (c *Config) hash() string {
 		Usage       any            `json:"usage"`
 	}{
 		c.Settlement.Period.String(), c.Settlement.TimeZone.String(), c.Start, time.Duration(c.Settlement.LateHorizon),
-		c.Settlement.Shards, keys, c.Currency.Code, c.Currency.Digits, c.ReminderDays, c.Usage.OnBadObject, c.Usage.mapping(),
+		c.Settlement.Shards, keys, c.Currency.Code, c.Currency.Digits, c.ReminderDays, c.Usage.OnBadObject, c.Usage.Config,
 	})
 	if err != nil {
-		panic(err) // checkUsage has refused what is no JSON
+		panic(err) // cannot be: checkUsage has refused what is no JSON
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	return sha256.Sum256(text)
 }
 
 // configError is everything wrong with a configuration.

@@ -2,35 +2,48 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"strings"
+
+	"drawdown/readers/usage"
 )
 
-// usageConfig is the section `usage`: where the usage lies, and how to read a row of it.
+// usageConfig is the section `usage`: where the usage lies, and how to read a row of it (R4.2).
 type usageConfig struct {
 	URL         string `yaml:"url"`
 	OnBadObject string `yaml:"on_bad_object"`
-
-	// How to read a row (R4.2).
-	Fields        map[string]any `yaml:"fields"`
-	Emit          []emitConfig   `yaml:"emit"`
-	MaxExpansion  int64          `yaml:"max_expansion"`
-	MaxObjectSize int64          `yaml:"max_object_size"`
-	MaxLine       int64          `yaml:"max_line"`
-}
-
-type emitConfig struct {
-	Meter    string `yaml:"meter"`
-	Quantity any    `yaml:"quantity"`
-}
-
-// mapping is what can change how a row is read.
-func (u *usageConfig) mapping() any {
-	mapping := *u
-	mapping.URL, mapping.OnBadObject = "", ""
-	return mapping
+	usage.Config
 }
 
 func (c *Config) checkUsage(d *decoder) {
-	if _, err := json.Marshal(c.Usage.mapping()); err != nil {
-		d.faultAt("usage.fields", "write keys as texts", "%v", err)
+	if _, err := json.Marshal(c.Usage.Config); err != nil {
+		d.faultAt("usage.fields", "write its keys as texts", "%v", err)
+		return
 	}
+	for _, err := range separate(c.Usage.Validate()) {
+		key, message, found := strings.Cut(err.Error(), ": ")
+		if !found {
+			key, message = "usage", err.Error()
+		}
+		message, hint, _ := strings.Cut(message, "; ")
+		where := ""
+		for _, section := range []string{"usage.fields", "usage.emit"} {
+			if strings.HasPrefix(key, section) {
+				where = d.where[section]
+			}
+		}
+		d.fault(where, key, hint, "%s", message)
+	}
+}
+
+// separate takes joined errors apart.
+func separate(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 )
 
@@ -41,6 +42,9 @@ func (f *failure) ExitCode() int {
 	return f.code
 }
 
+// isMissing tells whether an error is a file that is not there.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
 // waiting is not a failure: what was asked for is done, but something waits for a person.
 type waiting struct{ what string }
 
@@ -54,7 +58,7 @@ func report(ctx context.Context, err error, stderr io.Writer) int {
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "drawdown: interrupted; nothing of this run was committed")
+		fmt.Fprintln(stderr, "drawdown: interrupted; run the same command again to go on")
 		return exitInterrupted
 	}
 	code := exitFailed

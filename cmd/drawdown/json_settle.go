@@ -18,6 +18,7 @@ type reportJSON struct {
 	Objects          int          `json:"objects"`
 	Skipped          int          `json:"objects_skipped"`
 	Ignored          []string     `json:"ignored"`
+	Rows             rowsJSON     `json:"rows"` // over all periods
 	Stages           []stageJSON  `json:"stages"`
 	Periods          []periodJSON `json:"periods"`
 }
@@ -69,7 +70,7 @@ func settleJSON(r *jobs.Report) reportJSON {
 	out := reportJSON{
 		Run: r.Run, DryRun: r.DryRun, Nothing: r.Nothing, Records: r.Read, RecordsPerSecond: rate(r),
 		ElapsedNS: r.Elapsed.Nanoseconds(), PeakRSSBytes: peakRSS(), Objects: r.Objects, Skipped: r.Skipped,
-		Ignored: append([]string{}, r.Ignored...), Stages: []stageJSON{}, Periods: []periodJSON{},
+		Rows: rowsJSON(r.Rows), Ignored: append([]string{}, r.Ignored...), Stages: []stageJSON{}, Periods: []periodJSON{},
 	}
 	for _, s := range r.Stages {
 		out.Stages = append(out.Stages, stageJSON{s.Name, s.Busy.Nanoseconds()})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/rivo/uniseg"
 
@@ -35,6 +36,7 @@ type alignment uint8
 
 const (
 	left    alignment = iota // a text: may be cut to make the table fit
+	ident                    // an id: is cut only where that does not suffice
 	fixed                    // a text that is never cut
 	right                    // a whole number
 	decimal                  // a number: the points stand below each other
@@ -50,12 +52,32 @@ type column struct {
 type table struct {
 	columns []column
 	rows    [][]string
+	notes   map[int]string // below the row of that number, faint
 }
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
+// note puts a line below the last row.
+func (t *table) note(text string) {
+	if t.notes == nil {
+		t.notes = map[int]string{}
+	}
+	t.notes[len(t.rows)-1] = text
+}
+
+// printRows writes the table without its header.
+func (t *table) printRows(w io.Writer) {
+	bare := table{columns: make([]column, len(t.columns)), rows: t.rows}
+	for i, c := range t.columns {
+		bare.columns[i].align = c.align
+	}
+	bare.write(w, ink{}, false)
+}
+
 // print writes the table, indented by two spaces. A column in which no row has anything is left out.
-func (t *table) print(w io.Writer, k ink) {
+func (t *table) print(w io.Writer, k ink) { t.write(w, k, true) }
+
+func (t *table) write(w io.Writer, k ink, header bool) {
 	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
 		if c.align == decimal {
@@ -69,13 +91,18 @@ func (t *table) print(w io.Writer, k ink) {
 		}
 	}
 	t.fit(widths)
-	titles := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		titles[i] = c.title
+	if header {
+		titles := make([]string, len(t.columns))
+		for i, c := range t.columns {
+			titles[i] = c.title
+		}
+		printLine(w, t.columns, titles, widths, k.faint)
 	}
-	printLine(w, t.columns, titles, widths, k.faint)
-	for _, row := range t.rows {
+	for i, row := range t.rows {
 		printLine(w, t.columns, row, widths, func(s string) string { return s })
+		if note, found := t.notes[i]; found {
+			fmt.Fprintln(w, "    "+k.faint(cut(note, tableWidth-4)))
+		}
 	}
 }
 
@@ -100,25 +127,32 @@ func behindPoint(cell string) int {
 	return 0
 }
 
-// fit narrows the widest column of text until the table fits.
+// fit narrows the widest column of text until the table fits; ids come last.
 func (t *table) fit(widths []int) {
-	const least = 8
-	for {
-		total, widest := 0, -1
-		for i, n := range widths {
-			if n > 0 {
-				total += n + 2
+	for _, narrowed := range []alignment{left, ident} {
+		for {
+			total, widest := 0, -1
+			for i, n := range widths {
+				if n > 0 {
+					total += n + 2
+				}
+				if t.columns[i].align == narrowed && n > leastWidth && (widest < 0 || n > widths[widest]) {
+					widest = i
+				}
 			}
-			if t.columns[i].align == left && n > least && (widest < 0 || n > widths[widest]) {
-				widest = i
+			if total <= tableWidth {
+				return
 			}
+			if widest < 0 {
+				break
+			}
+			widths[widest]--
 		}
-		if total <= tableWidth || widest < 0 {
-			return
-		}
-		widths[widest]--
 	}
 }
+
+// leastWidth is how narrow a text may become.
+const leastWidth = 8
 
 func printLine(w io.Writer, columns []column, cells []string, widths []int, paint func(string) string) {
 	var b strings.Builder
@@ -203,21 +237,50 @@ func money(a rating.Amount, digits int) string {
 	return grouped(strings.TrimSuffix(number, "."))
 }
 
-// bar draws how much of a whole is left.
-func (k ink) bar(part, whole int64) string {
-	const cells = 10
-	if whole <= 0 {
-		return strings.Repeat("·", cells)
+// moment writes an instant on the clock of a zone: the date alone where it is the day's first instant.
+func moment(i rating.Instant, location *time.Location) string {
+	t := i.Time().In(location)
+	switch {
+	case t.Hour() == 0 && t.Minute() == 0 && t.Second() == 0 && t.Nanosecond() == 0:
+		return t.Format("2006-01-02")
+	case t.Second() == 0 && t.Nanosecond() == 0:
+		return t.Format("2006-01-02 15:04")
 	}
-	filled := int(min(float64(part)/float64(whole), 1)*cells + 0.5)
-	if part > 0 && filled == 0 {
-		filled = 1
+	return t.Format("2006-01-02 15:04:05.999999")
+}
+
+// end writes the instant at which something ends as the catalog has it: a date is the last day, to its end.
+func end(i rating.Instant, location *time.Location) string {
+	if text := moment(i, location); len(text) > len("2006-01-02") {
+		return text
+	}
+	return i.Time().In(location).AddDate(0, 0, -1).Format("2006-01-02")
+}
+
+// bar draws how much of a whole is left.
+func (k ink) bar(part, whole rating.Amount) string {
+	const cells = 10
+	filled := 0
+	for filled < cells && times(part, 2*cells).Cmp(times(whole, 2*filled+1)) >= 0 { // to the nearest cell
+		filled++
+	}
+	if part.Sign() > 0 {
+		filled = max(filled, 1)
 	}
 	paint := k.green
 	if filled <= cells/5 {
 		paint = k.yellow
 	}
 	return paint(strings.Repeat("█", filled)) + k.faint(strings.Repeat("░", cells-filled))
+}
+
+// times multiplies by a small number; what does not fit stays as it is, since it is only drawn.
+func times(a rating.Amount, n int) rating.Amount {
+	product := rating.Amount{}
+	for range n {
+		product, _ = product.Add(a)
+	}
+	return product
 }
 
 // printJSON writes a value for programs.

@@ -435,15 +435,15 @@ func (w *world) shuffled(t *testing.T, rng *rand.Rand, cfg Config) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.write(s, rng, cfg.Readers); err != nil {
+	if err := w.write(s, rng, s.cfg.Readers); err != nil {
 		t.Fatal(err)
 	}
-	got, err := w.read(s, cfg.Workers)
+	got, err := w.read(s, s.cfg.Workers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if rng.IntN(4) == 0 { // again gives the same
-		if got, err = w.read(s, cfg.Workers); err != nil {
+		if got, err = w.read(s, s.cfg.Workers); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,7 +19,7 @@ type pile struct {
 	base   int32   // slot of the first payer
 	starts []int32 // by payer: the first of its keys; one more at the end
 	keys   []key
-	spare  []key // space to sort a payer's keys
+	sorter sorter
 
 	records []record // what was loaded from the temp file
 	extras  []extra
@@ -178,7 +178,7 @@ func (p *pile) settle(slot int32, res *result) {
 
 // sort brings keys into canonical order. Records that agree in everything that orders stay in any order.
 func (p *pile) sort(keys []key) {
-	sortByTime(keys, &p.spare)
+	p.sorter.sort(keys)
 	for i := 1; i < len(keys); i++ {
 		if keys[i].time != keys[i-1].time {
 			continue

@@ -35,16 +35,17 @@ type ObjectRows struct {
 // result is what a cursor found out about a shard besides the records it handed on.
 type result struct {
 	tallies   []Tally
-	slots     []int32 // hash table of the tallies: number + 1
-	last      int     // the tally found last
+	slots     []int32    // hash table of the tallies: number + 1
+	recent    [256]int32 // tallies found lately, by the low bits of object and meter
 	conflicts []Conflict
 	counted   int // conflicts that the limit knows of
 }
 
 // tally finds the tally of a period, object and meter.
 func (r *result) tally(period, object, meter int32) *Tally {
-	if r.last < len(r.tallies) {
-		if t := &r.tallies[r.last]; t.Period == period && t.Object == object && t.Meter == meter {
+	recent := &r.recent[(object*8+meter)&255]
+	if int(*recent) < len(r.tallies) {
+		if t := &r.tallies[*recent]; t.is(period, object, meter) {
 			return t
 		}
 	}
@@ -56,8 +57,12 @@ func (r *result) tally(period, object, meter int32) *Tally {
 		r.tallies = append(r.tallies, Tally{Period: period, Object: object, Meter: meter})
 		r.slots[at] = int32(len(r.tallies))
 	}
-	r.last = int(r.slots[at] - 1)
-	return &r.tallies[r.last]
+	*recent = r.slots[at] - 1
+	return &r.tallies[*recent]
+}
+
+func (t *Tally) is(period, object, meter int32) bool {
+	return t.Period == period && t.Object == object && t.Meter == meter
 }
 
 func (r *result) slot(period, object, meter int32) uint64 {
@@ -69,7 +74,7 @@ func (r *result) slot(period, object, meter int32) uint64 {
 		if n == 0 {
 			return at
 		}
-		if t := &r.tallies[n-1]; t.Period == period && t.Object == object && t.Meter == meter {
+		if r.tallies[n-1].is(period, object, meter) {
 			return at
 		}
 	}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"drawdown/jobs"
+	"drawdown/rating"
+)
+
+type explainJSON struct {
+	RecordID string           `json:"record_id"`
+	Rows     []explainRowJSON `json:"rows"`
+}
+
+type explainRowJSON struct {
+	Object      string            `json:"source_object"`
+	Row         int64             `json:"source_row"`
+	Account     string            `json:"account"`
+	Meter       string            `json:"meter"`
+	Period      string            `json:"period"`
+	Fate        string            `json:"fate"`
+	Reason      string            `json:"reason"`
+	Raw         string            `json:"raw"`
+	EventTime   string            `json:"event_time,omitempty"`
+	Quantity    string            `json:"quantity,omitempty"`
+	Eligible    []candidateJSON   `json:"eligible,omitempty"`
+	NotEligible []rejectionJSON   `json:"not_eligible,omitempty"`
+	Lines       []explainLineJSON `json:"lines,omitempty"`
+}
+
+type candidateJSON struct {
+	Package    string `json:"package"`
+	Remaining  string `json:"remaining_before"`
+	CycleStart string `json:"cycle_start"`
+	CycleEnd   string `json:"cycle_end"`
+	DecidedBy  string `json:"decided_by"` // the key that puts it behind the one before it
+}
+
+type rejectionJSON struct {
+	Package string `json:"package"`
+	Why     string `json:"why"`
+}
+
+type explainLineJSON struct {
+	LineNo          int32  `json:"line_no"`
+	Kind            string `json:"kind"`
+	Package         string `json:"package,omitempty"`
+	Quantity        string `json:"quantity"`
+	Consumed        string `json:"consumed,omitempty"`
+	RemainingBefore string `json:"remaining_before,omitempty"`
+	RemainingAfter  string `json:"remaining_after,omitempty"`
+	Price           string `json:"price_id,omitempty"`
+	Tier            int32  `json:"tier,omitempty"`
+	CountBefore     string `json:"count_before,omitempty"` // Q of the month, as the price counts
+	CountAfter      string `json:"count_after,omitempty"`
+	Amount          string `json:"amount"`
+	Currency        string `json:"currency,omitempty"`
+}
+
+func explanationJSON(found *jobs.Explanation, c *rating.Catalog) explainJSON {
+	out := explainJSON{RecordID: found.RecordID, Rows: []explainRowJSON{}}
+	for i := range found.Rows {
+		r := &found.Rows[i]
+		row := explainRowJSON{
+			Object: r.Object, Row: r.Row, Account: r.Account, Meter: r.Meter, Period: r.Period, Fate: r.Fate, Reason: r.Reason,
+			Raw: string(r.Raw),
+		}
+		if r.Settled != nil {
+			row.settled(r.Settled, c)
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out
+}
+
+func (row *explainRowJSON) settled(s *jobs.SettledRecord, c *rating.Catalog) {
+	x := &s.Explanation
+	scale := c.Meters[x.Meter].Scale
+	row.EventTime, row.Quantity = x.Time.String(), rating.FormatQuantity(x.Quantity, scale)
+	for _, k := range x.Eligible {
+		pkg := &c.Packages[k.Package]
+		row.Eligible = append(row.Eligible, candidateJSON{
+			pkg.ID, rating.FormatQuantity(k.Remaining, pkg.Scale), k.CycleStart.String(), k.CycleEnd.String(), k.DecidedBy,
+		})
+	}
+	for _, r := range x.NotEligible {
+		row.NotEligible = append(row.NotEligible, rejectionJSON{c.Packages[r.Package].ID, r.Why})
+	}
+	q := monthCount{usage: x.Usage, excess: x.Excess}
+	for i := range s.Lines {
+		l := &s.Lines[i]
+		line := explainLineJSON{
+			LineNo: l.LineNo, Kind: l.Kind.String(), Quantity: rating.FormatQuantity(l.Quantity, scale), Amount: l.Amount.String(),
+		}
+		switch l.Kind {
+		case rating.Deduction:
+			pkg := &c.Packages[l.Package]
+			line.Package, line.Consumed = pkg.ID, rating.FormatQuantity(l.Consumed, pkg.Scale)
+			line.RemainingBefore = rating.FormatQuantity(l.RemainingBefore, pkg.Scale)
+			line.RemainingAfter = rating.FormatQuantity(l.RemainingAfter, pkg.Scale)
+		case rating.Excess:
+			price := &c.Prices[l.Price]
+			line.Price, line.Tier, line.Currency = price.ID, l.Tier, price.Currency
+			line.CountBefore = rating.FormatQuantity(q.before(price), scale)
+			line.CountAfter = rating.FormatQuantity(q.before(price)+l.Quantity, scale)
+		}
+		q.count(l)
+		row.Lines = append(row.Lines, line)
+	}
+}
