@@ -159,19 +159,21 @@ func (s *Shuffle) route(perShard int) {
 	s.perShard = perShard
 	s.pieces = make([]partition, perShard*s.cfg.Shards)
 	s.partOf, s.slotOf = make([]uint16, len(accounts)), make([]int32, len(accounts))
-	for shard, payers := range byShard {
+	slots := make([]int32, len(accounts)) // by payer
+	for _, payers := range byShard {
 		for i := range perShard {
-			part := shard*perShard + i
 			s.firsts = append(s.firsts, int32(len(s.payers)))
 			for _, payer := range payers[i*len(payers)/perShard : (i+1)*len(payers)/perShard] {
-				s.partOf[payer], s.slotOf[payer] = uint16(part), int32(len(s.payers))
+				slots[payer] = int32(len(s.payers))
 				s.payers = append(s.payers, payer)
 			}
 		}
 	}
 	s.firsts = append(s.firsts, int32(len(s.payers)))
 	for i := range accounts {
-		s.partOf[i], s.slotOf[i] = s.partOf[accounts[i].Payer], s.slotOf[accounts[i].Payer]
+		slot := slots[accounts[i].Payer]
+		after, _ := slices.BinarySearch(s.firsts, slot+1)
+		s.partOf[i], s.slotOf[i] = uint16(after-1), slot
 	}
 }
 

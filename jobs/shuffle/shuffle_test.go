@@ -328,7 +328,7 @@ func TestTooManyConflicts(t *testing.T) {
 // TestManyAtOneInstant: thousands of records that agree in everything but the id, or in all but id and quantity, take no
 // quadratic time.
 func TestManyAtOneInstant(t *testing.T) {
-	const n = 200_000
+	const n = 50_000
 	w := &world{catalog: &rating.Catalog{Accounts: make([]rating.Account, 1), Meters: make([]rating.Meter, 1)}, bounds: []rating.Instant{0, 9}}
 	rng := rand.New(rand.NewPCG(1, 1))
 	rows := make([]row, n)
