@@ -11,6 +11,9 @@ import (
 	"io"
 	"os"
 	"path"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -24,19 +27,30 @@ func (r *Revision) Check(ctx context.Context) error {
 	if err := r.complete(); err != nil {
 		return fmt.Errorf("check revision: %w", err)
 	}
-	for i := range r.written {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := r.checkFile(ctx, &r.written[i]); err != nil {
-			return fmt.Errorf("check %s: %w", path.Join(r.dir, r.written[i].Name), err)
-		}
+	faults := make([]error, len(r.written))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(r.written); i = int(next.Add(1)) - 1 {
+				if err := r.checkFile(ctx, &r.written[i]); err != nil {
+					faults[i] = fmt.Errorf("check %s: %w", path.Join(r.dir, r.written[i].Name), err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if err := errors.Join(faults...); err != nil {
+		return err
 	}
 	r.checked = true
 	return nil
 }
 
 func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	file, err := r.output.folder.root.Open(path.Join(r.dir, w.Name))
 	if err != nil {
 		return err
