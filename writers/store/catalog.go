@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// LoadDraft reads the catalog's rows, by primary key as bytes. Equal composed fields, as covers, are shared by rows: they
+// are not to be changed.
+func (s *Store) LoadDraft(ctx context.Context) (*rating.Draft, error) {
+	var d *rating.Draft
+	err := s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
+		d, err = loadDraft(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load the catalog from %s: %w", s.name, err)
+	}
+	return d, nil
+}
+
+// separator stands between the columns of a row that is read. No field may hold it, and a row that does is refused.
+const separator = "\x1f"
+
+func loadDraft(ctx context.Context, tx *sqlx.Tx) (*rating.Draft, error) {
+	d, memo := &rating.Draft{}, newMemo()
+	for _, t := range catalogTables() {
+		if err := t.load(ctx, tx, d, memo); err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.kind, err)
+		}
+	}
+	return d, nil
+}
+
+// load appends the table's rows. It takes each row as one text: reading 21 columns one by one costs twice as much.
+func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *memo) error {
+	var n int
+	if err := tx.GetContext(ctx, &n, "SELECT COUNT(*) FROM "+string(t.kind)); err != nil {
+		return err
+	}
+	t.grow(d, n)
+	rows, err := tx.QueryContext(ctx, "SELECT concat_ws('"+separator+"', "+quoteAll(t.columns)+") FROM "+string(t.kind))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	v := make([]string, len(t.columns))
+	for rows.Next() {
+		var row string
+		if err := rows.Scan(&row); err != nil {
+			return err
+		}
+		if !split(row, v) {
+			return fmt.Errorf("row %q: a field holds the control character U+001F; remove it", row)
+		}
+		if err := t.add(d, v, memo); err != nil {
+			return fmt.Errorf("row %s: %w", t.keyText(v), err)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	t.sort(d)
+	return nil
+}
+
+func split(row string, v []string) bool {
+	for n := range v {
+		end := strings.IndexByte(row, separator[0])
+		if last := n == len(v)-1; last != (end < 0) {
+			return false
+		} else if last {
+			v[n] = row
+			break
+		}
+		v[n], row = row[:end], row[end+1:]
+	}
+	return true
+}
+
+func quoteAll(columns []string) string { return `"` + strings.Join(columns, `", "`) + `"` }
+
+// HashDraft is a hash of what a draft says, whatever the order of its rows.
+func HashDraft(d *rating.Draft) Hash {
+	h := sha256.New()
+	buffer := append(make([]byte, 0, 1<<16), "drawdown catalog 1\n"...)
+	text := func(s string) {
+		buffer = append(binary.AppendUvarint(buffer, uint64(len(s))), s...)
+		if len(buffer) >= 1<<15 {
+			h.Write(buffer)
+			buffer = buffer[:0]
+		}
+	}
+	for _, t := range catalogTables() {
+		v := make([]string, len(t.columns))
+		text(string(t.kind))
+		buffer = binary.AppendUvarint(buffer, uint64(t.count(d)))
+		for _, i := range t.order(d) {
+			if err := t.values(d, int(i), v); err != nil {
+				text(err.Error()) // a change that is several, or none: no catalog compiles with it
+			}
+			for _, value := range v {
+				text(value)
+			}
+		}
+	}
+	h.Write(buffer)
+	return Hash(h.Sum(nil))
+}
+
+// Merge lays the rows of a file over those of the database: a row of the file stands for the whole of the row with the
+// same key. The file's rows come first and keep their positions, so that a fault's index still says which row it is.
+func Merge(database, file *rating.Draft) *rating.Draft {
+	merged := &rating.Draft{}
+	for _, t := range catalogTables() {
+		inFile := t.index(file)
+		t.grow(merged, max(t.count(file), t.count(database)))
+		for i := range t.count(file) {
+			t.share(merged, file, i)
+		}
+		var key [3]string
+		for i := range t.count(database) {
+			t.key(database, i, key[:])
+			if _, ok := inFile[key]; !ok {
+				t.share(merged, database, i)
+			}
+		}
+	}
+	return merged
+}
+
+// index finds rows by key.
+func (t *table) index(d *rating.Draft) map[[3]string]int32 {
+	index := make(map[[3]string]int32, t.count(d))
+	for i := range t.count(d) {
+		var key [3]string
+		t.key(d, i, key[:])
+		index[key] = int32(i)
+	}
+	return index
+}

@@ -1,0 +1,323 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Commit is all that a run makes true at once.
+type Commit struct {
+	Lease   Lease
+	RunID   int64
+	Outcome Outcome // State is set by the commit
+	Periods []PeriodCommit
+	Objects []Object
+
+	// Hook, where it is set, is called after each step of the transaction with its name; its error ends the commit. Tests
+	// stop or kill the program there.
+	Hook func(step string) error
+}
+
+// PeriodCommit is a revision that becomes current. Periods come oldest first.
+type PeriodCommit struct {
+	Revision // State, Token, RunID and IsCurrent are set by the commit
+	Shards   []ShardState
+	Notices  []Notice
+}
+
+// Notice is a row of the outbox, in the words of the settlement's files: ids, and decimals as text.
+type Notice struct {
+	DedupKey                      string
+	Kind, Account, Package, Meter string
+	CycleStart                    rating.Instant
+	ThresholdType, Threshold      string
+	Remaining, RecordID           string
+	At                            rating.Instant
+}
+
+// Steps of a commit, in their order: after StepBegin nothing is written, after StepSums everything but COMMIT is done.
+const (
+	StepBegin     = "begin"
+	StepToken     = "token"
+	StepRun       = "run"
+	StepRevisions = "revisions"
+	StepStates    = "states"
+	StepOutbox    = "outbox"
+	StepObjects   = "objects"
+	StepSums      = "sums"
+	StepCommitted = "committed"
+)
+
+// ErrClosed is what a commit fails with that would rewrite a closed period (R5.5).
+var ErrClosed = errors.New("R5.5: the period is closed, and a closed period is never rewritten")
+
+// PutStates stores the contents of states ahead of the commit that will refer to them, so that a run of many periods need
+// not hold them all. They do not count until then.
+func (s *Store) PutStates(ctx context.Context, l Lease, states []ShardState) error {
+	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		if err := checkToken(ctx, tx, l); err != nil {
+			return err
+		}
+		return putStates(ctx, tx, l, states)
+	})
+	if err != nil {
+		return fmt.Errorf("store states in %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func putStates(ctx context.Context, tx *sqlx.Tx, l Lease, states []ShardState) error {
+	for i := range states {
+		st := &states[i]
+		if st.Content == nil {
+			continue
+		}
+		if hash, err := StateHash(st.Content); err != nil || hash != st.SHA256 {
+			return fmt.Errorf("shard %d: the state has the hash %s, not %s: %w", st.Shard, hash, st.SHA256, errors.Join(errDamaged, err))
+		}
+		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO state (sha256, token, payers, packages, content) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (sha256) DO NOTHING`), st.SHA256, l.Token, st.Payers, st.Packages, st.Content)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SweepStates removes states that runs before this one stored ahead and never committed.
+func (s *Store) SweepStates(ctx context.Context, l Lease) error {
+	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		if err := checkToken(ctx, tx, l); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, tx.Rebind(`DELETE FROM state WHERE token < ?
+			AND NOT EXISTS (SELECT 1 FROM shard_state WHERE shard_state.sha256 = state.sha256)`), l.Token)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sweep states of %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// Commit stores all of it in one transaction, or nothing. It fails with [ErrFenced] when the lease was lost. An error of
+// the COMMIT itself does not say what became of it: the run is looked up.
+func (s *Store) Commit(ctx context.Context, c *Commit) error {
+	w := &commitWriter{c: c}
+	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		w.tx = tx
+		return w.write(ctx)
+	})
+	if err != nil && w.complete {
+		var state string
+		lookup := s.write.GetContext(context.WithoutCancel(ctx), &state, s.write.Rebind(`SELECT state FROM run WHERE id = ?`), c.RunID)
+		if lookup == nil && state == RunCommitted {
+			err = nil
+		}
+		err = errors.Join(err, lookup)
+	}
+	if err == nil {
+		err = w.step(StepCommitted)
+	}
+	if err != nil {
+		return fmt.Errorf("commit to %s: %w", s.name, err)
+	}
+	return nil
+}
+
+type commitWriter struct {
+	c        *Commit
+	tx       *sqlx.Tx
+	complete bool // all is written but COMMIT
+}
+
+func (w *commitWriter) step(name string) error {
+	if w.c.Hook == nil {
+		return nil
+	}
+	return w.c.Hook(name)
+}
+
+func (w *commitWriter) write(ctx context.Context) error {
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{StepBegin, func(context.Context) error { return nil }},
+		{StepToken, func(ctx context.Context) error { return checkToken(ctx, w.tx, w.c.Lease) }},
+		{StepRun, w.run},
+		{StepRevisions, w.revisions},
+		{StepStates, w.states},
+		{StepOutbox, w.outbox},
+		{StepObjects, w.objects},
+		{StepSums, w.sums},
+	}
+	for _, step := range steps {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		if err := w.step(step.name); err != nil {
+			return err
+		}
+	}
+	w.complete = true
+	return nil
+}
+
+func (w *commitWriter) run(ctx context.Context) error {
+	outcome := w.c.Outcome
+	outcome.State = RunCommitted
+	return finishRun(ctx, w.tx, w.c.RunID, outcome)
+}
+
+func (w *commitWriter) revisions(ctx context.Context) error {
+	for i := range w.c.Periods {
+		r := &w.c.Periods[i].Revision
+		if err := w.revision(ctx, r); err != nil {
+			return fmt.Errorf("period %s revision %d: %w", r.PeriodName, r.Revision, err)
+		}
+	}
+	return nil
+}
+
+// revision makes a revision the current one of its period, if it builds on what is current of the period before.
+func (w *commitWriter) revision(ctx context.Context, r *Revision) error {
+	previous, err := settledBefore(ctx, w.tx, r.PeriodStart)
+	if err != nil {
+		return err
+	}
+	switch {
+	case previous == nil && r.PreviousManifestSHA256 != Hash{}:
+		return errors.New("it builds on a period that was never settled")
+	case previous != nil && previous.PeriodEnd != r.PeriodStart:
+		return fmt.Errorf("the period before it is not settled: the last one is %s, which ends at %v", previous.PeriodName, previous.PeriodEnd)
+	case previous != nil && previous.ManifestSHA256 != r.PreviousManifestSHA256:
+		return fmt.Errorf("it builds on the manifest %s of the period before, of which %s is current; settle again",
+			r.PreviousManifestSHA256, previous.ManifestSHA256)
+	}
+	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`INSERT INTO period (period_start, period_end, period_name, state) VALUES (?, ?, ?, ?)
+		ON CONFLICT (period_start) DO NOTHING`), r.PeriodStart, r.PeriodEnd, r.PeriodName, PeriodSettled)
+	if err != nil {
+		return err
+	}
+	var period struct {
+		State string
+		End   rating.Instant `db:"period_end"`
+	}
+	err = w.tx.GetContext(ctx, &period, w.tx.Rebind(`SELECT state, period_end FROM period WHERE period_start = ?`), r.PeriodStart)
+	switch {
+	case err != nil:
+		return err
+	case period.State == PeriodClosed:
+		return ErrClosed
+	case period.End != r.PeriodEnd:
+		return fmt.Errorf("it ends at %v, but was settled before until %v; settlement.period and time_zone must stay as they are",
+			r.PeriodEnd, period.End)
+	}
+	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE revision SET is_current = 0 WHERE period_start = ? AND is_current = 1`), r.PeriodStart)
+	if err != nil {
+		return err
+	}
+	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`INSERT INTO revision (period_start, revision, token, run_id, manifest_key,
+		manifest_sha256, previous_manifest_sha256, config_sha256, catalog_sha256, opening_sha256, closing_sha256,
+		shards, payers, packages, notices, totals, is_current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`),
+		r.PeriodStart, r.Revision, w.c.Lease.Token, w.c.RunID, r.ManifestKey, r.ManifestSHA256, r.PreviousManifestSHA256,
+		r.ConfigSHA256, r.CatalogSHA256, r.OpeningSHA256, r.ClosingSHA256, r.Shards, r.Payers, r.Packages, r.Notices, r.Totals)
+	return err
+}
+
+func (w *commitWriter) states(ctx context.Context) error {
+	for i := range w.c.Periods {
+		p := &w.c.Periods[i]
+		if err := putStates(ctx, w.tx, w.c.Lease, p.Shards); err != nil {
+			return err
+		}
+		insert := bulk{tx: w.tx, head: `INSERT INTO shard_state (period_start, revision, shard, sha256) VALUES `}
+		err := insert.rows(ctx, 4, len(p.Shards), func(n int) ([]any, error) {
+			return []any{p.PeriodStart, p.Revision.Revision, p.Shards[n].Shard, p.Shards[n].SHA256}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("period %s: %w", p.PeriodName, err)
+		}
+	}
+	return nil
+}
+
+// outbox puts in what the revisions found, once each, and withdraws what they no longer find (R6.4). A notice that comes
+// back after it was withdrawn unsent is pending again; one that was sent is never sent again.
+func (w *commitWriter) outbox(ctx context.Context) error {
+	for i := range w.c.Periods {
+		p := &w.c.Periods[i]
+		insert := bulk{
+			tx: w.tx,
+			head: `INSERT INTO outbox (dedup_key, kind, account, package, meter, cycle_start, threshold_type, threshold, remaining,
+				record_id, at, period_start, revision, created_run, state) VALUES `,
+			tail: ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded.period_start, revision = excluded.revision,
+				withdrawn_run = 0, state = CASE WHEN outbox.state = 'withdrawn' THEN 'pending' ELSE outbox.state END,
+				at = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.at ELSE outbox.at END,
+				remaining = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.remaining ELSE outbox.remaining END,
+				record_id = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.record_id ELSE outbox.record_id END`,
+		}
+		err := insert.rows(ctx, 15, len(p.Notices), func(n int) ([]any, error) {
+			o := &p.Notices[n]
+			return []any{
+				o.DedupKey, o.Kind, o.Account, o.Package, o.Meter, o.CycleStart, o.ThresholdType, o.Threshold, o.Remaining,
+				o.RecordID, o.At, p.PeriodStart, p.Revision.Revision, w.c.RunID, "pending",
+			}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("period %s: %w", p.PeriodName, err)
+		}
+	}
+	for i := range w.c.Periods {
+		p := &w.c.Periods[i]
+		_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE outbox SET withdrawn_run = ?,
+			state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END
+			WHERE period_start = ? AND revision < ? AND withdrawn_run = 0`), w.c.RunID, p.PeriodStart, p.Revision.Revision)
+		if err != nil {
+			return fmt.Errorf("period %s: %w", p.PeriodName, err)
+		}
+	}
+	return nil
+}
+
+func (w *commitWriter) objects(ctx context.Context) error {
+	insert := bulk{
+		tx:   w.tx,
+		head: `INSERT INTO object (key, size, version, sha256, records, first_time, last_time, home_period_start) VALUES `,
+		tail: ` ON CONFLICT (key) DO UPDATE SET size = excluded.size, version = excluded.version, sha256 = excluded.sha256,
+			records = excluded.records, first_time = excluded.first_time, last_time = excluded.last_time,
+			home_period_start = excluded.home_period_start`,
+	}
+	return insert.rows(ctx, 8, len(w.c.Objects), func(i int) ([]any, error) {
+		o := &w.c.Objects[i]
+		return []any{o.Key, o.Size, o.Version, o.SHA256, o.Records, o.FirstTime, o.LastTime, o.HomePeriodStart}, nil
+	})
+}
+
+// sums adds up in the database what was written, and compares it with what the manifests say.
+func (w *commitWriter) sums(ctx context.Context) error {
+	for i := range w.c.Periods {
+		r := &w.c.Periods[i].Revision
+		var is struct{ Shards, Payers, Packages, Notices int64 }
+		err := w.tx.GetContext(ctx, &is, w.tx.Rebind(`SELECT COUNT(*) AS shards, COALESCE(SUM(payers), 0) AS payers,
+			COALESCE(SUM(packages), 0) AS packages,
+			(SELECT COUNT(*) FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0) AS notices
+			FROM shard_state JOIN state ON state.sha256 = shard_state.sha256 WHERE period_start = ? AND revision = ?`),
+			r.PeriodStart, r.Revision, r.PeriodStart, r.Revision)
+		if err != nil {
+			return err
+		}
+		if is.Shards != r.Shards || is.Payers != r.Payers || is.Packages != r.Packages || is.Notices != r.Notices {
+			return fmt.Errorf("period %s: the manifest has %d shards, %d payers, %d packages and %d notices, the database %d, %d, %d and %d; "+
+				"this is a fault of the program", r.PeriodName, r.Shards, r.Payers, r.Packages, r.Notices,
+				is.Shards, is.Payers, is.Packages, is.Notices)
+		}
+	}
+	return nil
+}

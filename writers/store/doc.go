@@ -1,0 +1,44 @@
+// Package store keeps what drawdown knows between runs, in tables that drawdown owns: the catalog's rows, the lease and
+// its fencing token, runs, revisions of periods, closing states, usage objects that were read, and the outbox. The tables
+// are explained in migrations/*.sql, which run unchanged on SQLite and PostgreSQL.
+//
+// What lives here: SQL, and the form of what is stored. What does not: rules about money, files and their formats, and
+// the decision what to settle.
+//
+// # How a run becomes true
+//
+// A run takes the lease ([Store.AcquireLease]), which gives it a token larger than any before. It may put closing states
+// into the database ahead ([Store.PutStates]): nothing refers to them yet. [Store.Commit] is one transaction that checks
+// the token, writes revisions, states, objects and notices, adds up in SQL what it wrote, compares that with the counts
+// of the manifests, and makes the revisions current. A run whose lease was taken by another fails there with [ErrFenced].
+//
+// # The form of a closing state
+//
+// The state of all payers of a shard is one value of bytes, not rows: 100,000 packages are a few megabytes that are
+// encoded in a fraction of the time that one insert per row takes, they never change, two of them are compared by their
+// hashes (which is what a cascade asks), and a shard in which nothing happened is not stored again.
+//
+//	"DRAWST" version(1 byte = 1)
+//	SHA-256 of the content (32 bytes): the name of the state
+//	length of the content (8 bytes, little endian)
+//	the content, as one zstd frame
+//
+// The hash is of the content before compression, so that it outlives a change of the compressor. In the content, numbers
+// are varints as in encoding/binary (u: unsigned, s: signed, zigzag):
+//
+//	accounts, meters, packages: three tables of ids. Each: u count; each id: u length that it shares with the id before,
+//	                            u length of the rest, the rest. Ascending; all later references are positions in them.
+//	u payers, u packages, u counters, u stops in total
+//	each payer, ascending:
+//	  u account; u flags (1 tracked, 2 arrears); tracked: s high, u low word of cash
+//	  u packages; each, ascending:
+//	    u package; u stage; s arms; s cycle; s term start, s term end - term start, s cycle start - term start,
+//	    s cycle end - cycle start, s serves from - term start; u count and s ends - term start of terms to come;
+//	    s quota, s grant - quota, s grant - remaining, s rolled; u count and 8 bytes each (little endian) of changes applied
+//	  u counters; each, ascending: u account, u meter, s month, s usage, s excess
+//	  u stops; each, ascending: u account, u meter, u package, s cycle start
+//
+// Differences wrap around at 64 bits. The same state always gives the same content: everything is in ascending order,
+// tables hold just the ids that occur, and varints have their shortest form. Ids are text, so that a state can be read
+// with another catalog than the one it was written with, so long as that still has what the state is about.
+package store

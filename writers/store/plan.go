@@ -1,0 +1,209 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// CatalogPlan is what applying a catalog's file would do to the database: rows are added and changed, never deleted.
+type CatalogPlan struct {
+	Added     []CatalogRow
+	Changed   []CatalogChange
+	Kept      []CatalogRow // only in the database: left alone
+	Unchanged int
+
+	// Merged is the catalog as it will be: check it with [rating.Compile] before the plan is applied. The file's rows
+	// come first (see [Merge]).
+	Merged *rating.Draft
+
+	base Hash // of the database's catalog when the plan was made
+	file *rating.Draft
+	rows [][]int32 // by table: rows of the file that are to be written
+}
+
+// CatalogRow names a row of the catalog; the key of one that has several columns is written with spaces.
+type CatalogRow struct {
+	Kind rating.Kind
+	Key  string
+}
+
+// CatalogChange is a row that will be another one.
+type CatalogChange struct {
+	CatalogRow
+	Fields []FieldChange
+}
+
+// FieldChange is a field of a row before and after; composed fields are JSON.
+type FieldChange struct {
+	Field, Old, New string
+}
+
+// Empty tells whether there is nothing to apply.
+func (p *CatalogPlan) Empty() bool { return len(p.Added)+len(p.Changed) == 0 }
+
+// PlanCatalog compares a catalog's file with the database. It fails where the file has two rows with one key.
+func (s *Store) PlanCatalog(ctx context.Context, file *rating.Draft) (*CatalogPlan, error) {
+	database, err := s.LoadDraft(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return planCatalog(database, file)
+}
+
+func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
+	p := &CatalogPlan{Merged: Merge(database, file), file: file, base: HashDraft(database)}
+	for _, t := range catalogTables() {
+		rows, err := p.compare(&t, database, file)
+		if err != nil {
+			return nil, err
+		}
+		p.rows = append(p.rows, rows)
+	}
+	return p, nil
+}
+
+func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) ([]int32, error) {
+	known, seen := t.index(database), make(map[[3]string]bool, t.count(file))
+	was, is := make([]string, len(t.columns)), make([]string, len(t.columns))
+	var write []int32
+	for i := range t.count(file) {
+		if err := t.row(file, i, is); err != nil {
+			return nil, err
+		}
+		var key [3]string
+		t.key(file, i, key[:])
+		row := CatalogRow{t.kind, t.keyText(is)}
+		if seen[key] {
+			return nil, fmt.Errorf("R2.8: %s: %s stands in the file twice; remove one", t.kind, row.Key)
+		}
+		seen[key] = true
+		old, ok := known[key]
+		if !ok {
+			p.Added, write = append(p.Added, row), append(write, int32(i))
+			continue
+		}
+		if err := t.values(database, int(old), was); err != nil {
+			return nil, err
+		}
+		var fields []FieldChange
+		for n := range is {
+			if was[n] != is[n] {
+				fields = append(fields, FieldChange{t.columns[n], was[n], is[n]})
+			}
+		}
+		if fields == nil {
+			p.Unchanged++
+			continue
+		}
+		p.Changed, write = append(p.Changed, CatalogChange{row, fields}), append(write, int32(i))
+	}
+	for i := range t.count(database) {
+		var key [3]string
+		if t.key(database, i, key[:]); !seen[key] {
+			p.Kept = append(p.Kept, CatalogRow{t.kind, t.keyText(key[:])})
+		}
+	}
+	return write, nil
+}
+
+// ErrCatalogMoved is what applying a plan fails with when the database's catalog changed after the plan was made: what
+// was checked then is not what would be there now. Make the plan again.
+var ErrCatalogMoved = errors.New("the catalog in the database was changed meanwhile; try again")
+
+// ApplyCatalog does what a plan says, all of it or nothing.
+func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan) error {
+	if p.Empty() {
+		return nil
+	}
+	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		database, err := loadDraft(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if HashDraft(database) != p.base {
+			return ErrCatalogMoved
+		}
+		for n, t := range catalogTables() {
+			if err := t.upsert(ctx, tx, p.file, p.rows[n]); err != nil {
+				return fmt.Errorf("table %s: %w", t.kind, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("apply the catalog to %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// upsert writes rows of a draft.
+func (t *table) upsert(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, rows []int32) error {
+	conflict := " ON CONFLICT (" + quoteAll(t.columns[:t.keys]) + ") DO UPDATE SET "
+	for n, column := range t.columns[t.keys:] {
+		if n > 0 {
+			conflict += ", "
+		}
+		conflict += `"` + column + `" = excluded."` + column + `"`
+	}
+	insert := bulk{tx: tx, head: "INSERT INTO " + string(t.kind) + " (" + quoteAll(t.columns) + ") VALUES ", tail: conflict}
+	v, args := make([]string, len(t.columns)), make([]any, len(t.columns))
+	return insert.rows(ctx, len(t.columns), len(rows), func(i int) ([]any, error) {
+		err := t.row(d, int(rows[i]), v)
+		for n := range v {
+			args[n] = v[n]
+		}
+		return args, err
+	})
+}
+
+// bulk is an INSERT of many rows, some hundred a statement.
+type bulk struct {
+	tx         *sqlx.Tx
+	head, tail string
+}
+
+// rows inserts n rows of so many columns. The slice that row gives is read at once.
+func (b *bulk) rows(ctx context.Context, columns, n int, row func(i int) ([]any, error)) error {
+	const parameters = 12000 // SQLite takes 32766, PostgreSQL 65535
+	batch := min(n, parameters/columns)
+	args := make([]any, 0, batch*columns)
+	var statement *sqlx.Stmt
+	for i := range n {
+		values, err := row(i)
+		if err != nil {
+			return err
+		}
+		args = append(args, values...)
+		full, last := len(args) == batch*columns, i == n-1
+		switch {
+		case full && n >= 2*batch:
+			if statement == nil {
+				if statement, err = b.tx.PreparexContext(ctx, b.query(columns, batch)); err != nil {
+					return err
+				}
+				defer statement.Close()
+			}
+			_, err = statement.ExecContext(ctx, args...)
+		case full || last:
+			_, err = b.tx.ExecContext(ctx, b.query(columns, len(args)/columns), args...)
+		default:
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		args = args[:0]
+	}
+	return nil
+}
+
+func (b *bulk) query(columns, rows int) string {
+	row := "(" + strings.Repeat("?, ", columns-1) + "?)"
+	return b.tx.Rebind(b.head + strings.Repeat(row+", ", rows-1) + row + b.tail)
+}
