@@ -8,27 +8,37 @@ import (
 // versionCmd shows the version.
 type versionCmd struct{}
 
-func (versionCmd) Run(a *app) error {
-	v := struct {
-		Version  string `json:"version"`
-		Revision string `json:"revision"`
-		Changed  bool   `json:"changed"` // built from files that are not committed
-		Go       string `json:"go"`
-	}{Version: "development"}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v.Go = info.GoVersion
-		if info.Main.Version != "" && info.Main.Version != "(devel)" {
-			v.Version = info.Main.Version
-		}
-		for _, setting := range info.Settings {
-			switch setting.Key {
-			case "vcs.revision":
-				v.Revision = setting.Value
-			case "vcs.modified":
-				v.Changed = setting.Value == "true"
-			}
+// buildInfo is what the binary knows of its making.
+type buildInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Changed  bool   `json:"changed"` // built from files that are not committed
+	Go       string `json:"go"`
+}
+
+func buildVersion() buildInfo {
+	v := buildInfo{Version: "development"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Go = info.GoVersion
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			v.Revision = setting.Value
+		case "vcs.modified":
+			v.Changed = setting.Value == "true"
 		}
 	}
+	return v
+}
+
+func (versionCmd) Run(a *app) error {
+	v := buildVersion()
 	if a.flags.JSON {
 		return printJSON(a.stdout, v)
 	}

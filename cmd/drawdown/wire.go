@@ -1,37 +1,250 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
 
 	"drawdown/jobs"
 	"drawdown/rating"
+	"drawdown/readers/usage"
+	"drawdown/writers/settlement"
+	"drawdown/writers/store"
 )
-
-// errNotWired stands where a job is still to be plugged in.
-var errNotWired = errors.New("this is not built yet")
 
 // settle plugs the readers and writers into jobs.Settle. An until of Never settles all that is due.
 func (a *app) settle(c *Config, until rating.Instant, dryRun bool) (*jobs.Report, error) {
-	_, _, _ = c, until, dryRun
-	return nil, &failure{op: "settle", err: errNotWired}
+	if dryRun {
+		return a.settleDry(c, until)
+	}
+	st, err := store.Open(a.ctx, c.State, store.ReadWrite)
+	if err != nil {
+		return nil, &failure{op: "open state", err: err}
+	}
+	report, err := a.settleIn(c, st, until)
+	return report, errors.Join(err, st.Close())
+}
+
+// settleIn takes the lease, and settles.
+func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report *jobs.Report, err error) {
+	held, err := a.takeLease(c, st, "settle")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, held.release(a, report, err)) }()
+	compiled, sha256, err := a.catalogIn(c, st, true)
+	if err != nil {
+		return nil, err
+	}
+	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, c.Output.URL)
+	if err != nil {
+		return nil, err
+	}
+	ledger := &ledger{store: st, catalog: compiled, lease: held.lease, run: held.run, clock: a.clock, config: c}
+	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
+	report, err = job.Run(held.ctx)
+	if report != nil {
+		report.Run = held.run
+	}
+	if err = errors.Join(err, closeJob()); err != nil {
+		return report, held.explainLoss(&failure{op: "settle", err: err})
+	}
+	return report, nil
+}
+
+// settleDry settles by the same code into a temporary folder, and commits nothing.
+func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, err error) {
+	dir, err := os.MkdirTemp("", "drawdown-dry-run-*")
+	if err != nil {
+		return nil, &failure{op: "settle", err: err}
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	state, mode := c.State, store.ReadOnly
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		state, mode = filepath.Join(dir, "state.db"), store.ReadWrite
+	}
+	st, err := store.Open(a.ctx, state, mode)
+	if err != nil {
+		return nil, &failure{op: "open state", err: err}
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	compiled, sha256, err := a.catalogIn(c, st, false)
+	if err != nil {
+		return nil, err
+	}
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	if err != nil {
+		return nil, err
+	}
+	job.Until, job.DryRun, job.Ledger = until, true, &ledger{store: st, catalog: compiled, config: c, clock: a.clock}
+	report, err = job.Run(a.ctx)
+	if err = errors.Join(err, closeJob()); err != nil {
+		err = &failure{op: "settle", err: err}
+	}
+	return report, err
+}
+
+// job makes a jobs.Settle of a configuration, all but the ledger.
+func (a *app) job(
+	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, outputDir string,
+) (*jobs.Settle, func() error, error) {
+	folder, err := usage.OpenFolder(c.Usage.URL)
+	if err != nil {
+		return nil, nil, &failure{op: "open usage", err: err}
+	}
+	reader, err := usage.NewReader(folder, compiled, c.Usage.Config, rating.InstantOf(a.now))
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
+	}
+	out, err := settlement.OpenOutput(outputDir)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "open output", err: err}, folder.Close())
+	}
+	configSHA256 := c.hash()
+	memory := c.Memory
+	if a.flags.Memory > 0 {
+		memory = a.flags.Memory
+	}
+	progress := a.progress()
+	job := &jobs.Settle{
+		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
+		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
+		Now: rating.InstantOf(a.now), Until: rating.Never, MaxQuarantinePercent: int64(c.Settlement.MaxQuarantine),
+		QuarantineBadObjects: c.Usage.OnBadObject == "quarantine",
+		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory),
+		Bucket: bucket{folder}, Reader: objectReader{reader},
+		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
+		Output: &output{Output: out, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
+		Clock:  a.clock, Progress: progress.report,
+	}
+	closeJob := func() error {
+		progress.done()
+		return errors.Join(out.Close(), folder.Close())
+	}
+	return job, closeJob, nil
+}
+
+// heldLease is the lease while a command works, with a heartbeat; its context ends when the lease is lost.
+type heldLease struct {
+	store  *store.Store
+	lease  store.Lease
+	run    int64
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	beat   sync.WaitGroup
+}
+
+func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease, error) {
+	process := a.self()
+	lease, err := st.AcquireLease(a.ctx, c.Site, process, rating.InstantOf(a.clock()))
+	var held *store.HeldError
+	switch {
+	case errors.As(err, &held):
+		return nil, &failure{op: command, err: held, code: exitHeld}
+	case err != nil:
+		return nil, &failure{op: command, err: err}
+	}
+	run, err := st.StartRun(a.ctx, store.Run{
+		Site: c.Site, Command: command, Token: lease.Token, Process: process, StartedAt: rating.InstantOf(a.clock()),
+	})
+	if err != nil {
+		return nil, errors.Join(&failure{op: command, err: err}, st.ReleaseLease(a.ctx, lease))
+	}
+	h := &heldLease{store: st, lease: lease, run: run}
+	h.ctx, h.cancel = context.WithCancelCause(a.ctx)
+	h.beat.Go(func() { h.heartbeat(a.clock) })
+	return h, nil
+}
+
+func (h *heldLease) heartbeat(clock func() time.Time) {
+	ticker := time.NewTicker(store.LeaseTTL / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-ticker.C:
+			if err := h.store.RenewLease(h.ctx, h.lease, rating.InstantOf(clock())); err != nil {
+				h.cancel(err)
+				return
+			}
+		}
+	}
+}
+
+// explainLoss puts the loss of the lease in the place of the cancellation that it caused.
+func (h *heldLease) explainLoss(err error) error {
+	if cause := context.Cause(h.ctx); cause != nil && errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
+		return &failure{op: "settle", err: cause}
+	}
+	return err
+}
+
+// release ends the heartbeat, writes down how the run ended, and gives the lease back, also after an interrupt.
+func (h *heldLease) release(a *app, report *jobs.Report, failed error) error {
+	h.cancel(nil)
+	h.beat.Wait()
+	ctx := context.WithoutCancel(a.ctx)
+	outcome := store.Outcome{State: store.RunNothingToDo, FinishedAt: rating.InstantOf(a.clock())}
+	if failed != nil {
+		outcome.State, outcome.Error = store.RunFailed, failed.Error()
+	}
+	var err error
+	if failed != nil || report == nil || len(report.Periods) == 0 {
+		err = h.store.FinishRun(ctx, h.run, outcome)
+	}
+	return errors.Join(err, h.store.ReleaseLease(ctx, h.lease))
+}
+
+// errNotWired stands where a command is still to be plugged in.
+var errNotWired = errors.New("this is not built yet")
+
+// self says who runs this process.
+func (a *app) self() store.Process {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	actor := ""
+	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME", "USERNAME"} {
+		for _, entry := range a.env {
+			if value, found := strings.CutPrefix(entry, name+"="); found && actor == "" {
+				actor = value
+			}
+		}
+	}
+	return store.Process{Actor: actor, Host: host, PID: os.Getpid(), Version: buildVersion().Version}
 }
 
 // explain finds what became of a record, with the catalog that its numbers refer to.
-func (a *app) explain(c *Config, recordID string) (*jobs.Explanation, *rating.Catalog, error) {
-	_, _ = c, recordID
-	return nil, nil, &failure{op: "explain", err: errNotWired}
-}
-
-// caseResult is how a conformance case went.
-type caseResult struct {
-	Name  string
-	File  string
-	Rules []string
-	Diff  string // what was expected and what came; empty where the case passes
-}
-
-// runCases runs conformance cases through the same code as settle.
-func (a *app) runCases(files []string) ([]caseResult, error) {
-	_ = files
-	return nil, &failure{op: "test", err: errNotWired}
+func (a *app) explain(c *Config, recordID string) (explanation *jobs.Explanation, compiled *rating.Catalog, err error) {
+	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
+	if err != nil {
+		return nil, nil, &failure{op: "open state", err: err}
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	compiled, sha256, err := a.catalogIn(c, st, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "drawdown-explain-*")
+	if err != nil {
+		return nil, nil, &failure{op: "explain", err: err}
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	explanation, err = job.Explain(a.ctx, job.State.(*state), recordID)
+	if err = errors.Join(err, closeJob()); err != nil {
+		return nil, nil, &failure{op: "explain", err: err}
+	}
+	return explanation, compiled, nil
 }

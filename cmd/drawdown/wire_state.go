@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"drawdown/jobs"
+	"drawdown/rating"
+	"drawdown/writers/store"
+)
+
+// state makes a store.Store a jobs.State and a jobs.Past.
+type state struct {
+	store   *store.Store
+	catalog *rating.Catalog
+	shards  int
+}
+
+func (s *state) Last(ctx context.Context) (*jobs.Settled, error) {
+	last, err := s.store.SettledBefore(ctx, rating.Never)
+	if err != nil || last == nil {
+		return nil, err
+	}
+	if last.Shards != int64(s.shards) {
+		return nil, fmt.Errorf("period %s was settled with settlement.shards: %d, and the configuration says %d; put it back to %d",
+			last.PeriodName, last.Shards, s.shards, last.Shards)
+	}
+	return settledOf(last), nil
+}
+
+func settledOf(r *store.Revision) *jobs.Settled {
+	return &jobs.Settled{
+		Period: rating.Period{Start: r.PeriodStart, End: r.PeriodEnd}, ManifestSHA256: r.ManifestSHA256,
+	}
+}
+
+func (s *state) Objects(ctx context.Context) (map[string]jobs.Known, error) {
+	objects, err := s.store.Objects(ctx)
+	known := make(map[string]jobs.Known, len(objects))
+	for key, o := range objects {
+		known[key] = jobs.Known{
+			Object: jobs.Object{Key: o.Key, Size: o.Size, Version: o.Version},
+			SHA256: o.SHA256, Read: o.Records, First: o.FirstTime, Last: o.LastTime, Home: o.HomePeriodStart,
+		}
+	}
+	return known, err
+}
+
+func (s *state) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
+	return s.opening(ctx, rating.Never, shard)
+}
+
+func (s *state) opening(ctx context.Context, at rating.Instant, shard int) ([]rating.PayerState, [32]byte, error) {
+	blob, hash, err := s.store.OpeningState(ctx, at, shard)
+	if err != nil {
+		return nil, hash, err
+	}
+	states, err := store.DecodeState(s.catalog, blob)
+	return states, hash, err
+}
+
+func (s *state) PeriodAt(ctx context.Context, t rating.Instant) (*jobs.Settled, bool, error) {
+	r, err := s.store.SettledBefore(ctx, t+1)
+	if err != nil || r == nil || r.PeriodEnd <= t {
+		return nil, false, err
+	}
+	before, err := s.store.SettledBefore(ctx, r.PeriodStart)
+	return settledOf(r), before == nil, err
+}
+
+func (s *state) OpeningOf(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, error) {
+	states, _, err := s.opening(ctx, p.Start, shard)
+	return states, err
+}
+
+// ledger makes a store.Store a jobs.Ledger.
+type ledger struct {
+	store   *store.Store
+	catalog *rating.Catalog
+	lease   store.Lease
+	run     int64
+	clock   func() time.Time
+	config  *Config
+
+	committed store.Outcome // of the commits so far
+}
+
+func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
+	sealed := jobs.SealedState{Payers: len(states)}
+	for i := range states {
+		sealed.Packages += len(states[i].Packages)
+	}
+	var err error
+	if sealed.Blob, err = store.EncodeState(l.catalog, states); err != nil {
+		return sealed, err
+	}
+	sealed.SHA256, err = store.StateHash(sealed.Blob)
+	return sealed, err
+}
+
+func (l *ledger) Current(ctx context.Context) (map[string]jobs.Current, error) {
+	periods, err := l.store.Periods(ctx)
+	current := make(map[string]jobs.Current, len(periods))
+	for i := range periods {
+		p := &periods[i]
+		current[p.PeriodName] = jobs.Current{Revision: p.Revision, ManifestKey: p.ManifestKey, ManifestSHA256: p.ManifestSHA256}
+	}
+	return current, err
+}
+
+func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
+	commit := &store.Commit{Lease: l.lease, RunID: l.run}
+	for i := range c.Periods {
+		period, err := l.period(&c.Periods[i])
+		if err != nil {
+			return err
+		}
+		commit.Periods = append(commit.Periods, *period)
+		l.committed.Records += c.Periods[i].Report.Rows.Settled
+	}
+	for i := range c.Objects {
+		o := &c.Objects[i]
+		commit.Objects = append(commit.Objects, store.Object{
+			Key: o.Key, Size: o.Size, Version: o.Version, SHA256: o.SHA256, Records: o.Read,
+			FirstTime: o.First, LastTime: o.Last, HomePeriodStart: o.Home,
+		})
+	}
+	l.committed.Periods += int64(len(c.Periods))
+	l.committed.FinishedAt = rating.InstantOf(l.clock())
+	commit.Outcome = l.committed
+	err := l.store.Commit(ctx, commit)
+	if errors.Is(err, store.ErrFenced) {
+		return errors.Join(jobs.ErrFenced, err)
+	}
+	return err
+}
+
+// period says in the store's words what a job commits of a period.
+func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
+	totals, err := json.Marshal(p.Report.Rows)
+	if err != nil {
+		return nil, err
+	}
+	m := p.Manifest
+	out := &store.PeriodCommit{Revision: store.Revision{
+		PeriodStart: m.Period.Start, PeriodEnd: m.Period.End, PeriodName: m.Name, Revision: m.Revision,
+		ManifestKey: p.ManifestKey, ManifestSHA256: p.ManifestSHA256, PreviousManifestSHA256: m.PreviousSHA256,
+		ConfigSHA256: l.config.hash(), CatalogSHA256: m.CatalogSHA256,
+		OpeningSHA256: hashOf(m.OpeningSHA256), ClosingSHA256: hashOf(m.ClosingSHA256),
+		Totals: string(totals),
+	}}
+	out.Revision.Shards, out.Revision.Notices = int64(len(p.Shards)), int64(len(p.Notices))
+	for n, s := range p.Shards {
+		out.Revision.Payers += int64(s.Payers)
+		out.Revision.Packages += int64(s.Packages)
+		out.Shards = append(out.Shards, store.ShardState{
+			Shard: n, SHA256: s.SHA256, Payers: int64(s.Payers), Packages: int64(s.Packages), Content: s.Blob,
+		})
+	}
+	for i := range p.Notices {
+		out.Notices = append(out.Notices, noticeRow(&p.Notices[i]))
+	}
+	return out, nil
+}
+
+// hashOf is one hash of the hashes of all shards; none of them, no hash.
+func hashOf(hashes [][32]byte) store.Hash {
+	if len(hashes) == 0 {
+		return store.Hash{}
+	}
+	h := sha256.New()
+	for i := range hashes {
+		h.Write(hashes[i][:])
+	}
+	return store.Hash(h.Sum(nil))
+}
+
+// noticeRow writes a notice by names and decimals.
+func noticeRow(o *jobs.Outgoing) store.Notice {
+	n := store.Notice{
+		DedupKey: o.DedupKey, Kind: o.Kind.String(), Account: o.AccountID, Package: o.PackageID, Meter: o.MeterID,
+		CycleStart: o.CycleStart, RecordID: o.RecordID, At: o.At,
+	}
+	switch o.Kind {
+	case rating.NoticeUsageAlert:
+		n.ThresholdType = o.Type.String()
+		n.Threshold = rating.FormatQuantity(o.Threshold, 9)
+		n.Remaining = rating.FormatQuantity(o.Remaining, o.PackageScale)
+	case rating.NoticeExpiryReminder:
+		n.Threshold = rating.FormatQuantity(o.Threshold, 9)
+	}
+	return n
+}
