@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"drawdown/rating"
 	"drawdown/readers/catalog"
+	"drawdown/writers/store"
 )
 
 // compileConfig is what compiling a catalog asks of the configuration.
@@ -53,23 +55,27 @@ func sourceHash(source *catalog.Source) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// catalog gives the catalog that settle uses: the configuration's files, or the database's rows.
-func (a *app) catalog(c *Config) (*rating.Catalog, error) {
-	if c.Catalog == "" {
-		return nil, &failure{op: "read catalog", err: errNotWired}
+// catalog gives the catalog that settle would use now, and changes nothing.
+func (a *app) catalog(c *Config) (compiled *rating.Catalog, err error) {
+	if _, err := os.Stat(c.State); isMissing(err) && c.Catalog != "" {
+		compiled, _, err := c.catalogFiles(c.Catalog)
+		return compiled, err
 	}
-	compiled, _, err := c.catalogFiles(c.Catalog)
+	err = a.reading(c, func(st *store.Store) error {
+		compiled, _, err = a.catalogIn(c, st, false)
+		return err
+	})
 	return compiled, err
 }
 
-// applyCatalog puts catalog files into the database.
-func (a *app) applyCatalog(c *Config, source *catalog.Source, dryRun bool) error {
-	_, _, _ = c, source, dryRun
-	return &failure{op: "catalog apply", err: errNotWired}
-}
-
-// runViews gives the newest runs, the newest last.
-func (a *app) runViews(c *Config, last int) ([]runView, error) {
-	_, _ = c, last
-	return nil, errNotWired
+// reading opens the state for reading, for as long as something is done with it.
+func (a *app) reading(c *Config, do func(*store.Store) error) error {
+	if _, err := os.Stat(c.State); isMissing(err) {
+		return &failure{op: "open state", err: fmt.Errorf("there is no %s yet", c.State), hint: "`drawdown settle` makes it, and so does `drawdown catalog apply`"}
+	}
+	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
+	if err != nil {
+		return &failure{op: "open state", err: err}
+	}
+	return errors.Join(do(st), st.Close())
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"drawdown/rating"
 	"drawdown/readers/catalog"
+	"drawdown/writers/store"
 )
 
 // catalogCmd is about the catalog.
@@ -63,8 +65,8 @@ func (a *app) catalogPaths(named []string) (*Config, []string, error) {
 }
 
 func catalogSummary(c *rating.Catalog, source *catalog.Source) string {
-	return fmt.Sprintf("%s, %s, %s, %s in %s", count(len(c.Accounts), "account", "accounts"), count(len(c.Meters), "meter", "meters"),
-		count(len(c.Prices), "price", "prices"), count(len(c.Packages), "package", "packages"), count(len(source.Files), "file", "files"))
+	return fmt.Sprintf("%s, %s, %s, %s in %s", counted(int64(len(c.Accounts)), "account", "accounts"), counted(int64(len(c.Meters)), "meter", "meters"),
+		counted(int64(len(c.Prices)), "price", "prices"), counted(int64(len(c.Packages)), "package", "packages"), counted(int64(len(source.Files)), "file", "files"))
 }
 
 func catalogSummaryJSON(c *rating.Catalog, source *catalog.Source) any {
@@ -93,7 +95,7 @@ type catalogApplyCmd struct {
 
 // Help is the command's own help.
 func (catalogApplyCmd) Help() string {
-	return `The rows are added to the database's catalog or replace those of the same id; rows that the files do not name stay. What changes is printed. Where the files name a catalog in drawdown.yaml, settle reads that instead.
+	return `The rows are added to the database's catalog, or replace those of the same id; rows that the files do not name stay. What changes is printed. Settle does the same with the catalog that drawdown.yaml names, before each run.
 
     drawdown catalog apply catalog.yaml
     drawdown catalog apply --dry-run ./catalog`
@@ -104,11 +106,93 @@ func (k *catalogApplyCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	_, source, err := c.catalogFiles(k.Files...)
+	source, err := catalog.Read(k.Files...)
+	if err != nil {
+		return &failure{op: "read catalog", err: errors.Unwrap(err), code: exitUsage}
+	}
+	st, err := store.Open(a.ctx, c.State, store.ReadWrite)
+	if err != nil {
+		return &failure{op: "open state", err: err}
+	}
+	err = a.applyCatalog(c, st, source, k.DryRun)
+	return errors.Join(err, st.Close())
+}
+
+// applyCatalog prints what applying files changes, and changes it, unless it is a dry run.
+func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, dryRun bool) error {
+	_, plan, err := a.planCatalog(c, st, source)
 	if err != nil {
 		return err
 	}
-	return a.applyCatalog(c, source, k.DryRun)
+	if !dryRun {
+		if err := st.ApplyCatalog(a.ctx, plan); err != nil {
+			return &failure{op: "apply catalog", err: err}
+		}
+	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, planJSON(plan, dryRun))
+	}
+	a.printPlan(plan, dryRun)
+	return nil
+}
+
+func (a *app) printPlan(plan *store.CatalogPlan, dryRun bool) {
+	for _, row := range plan.Added {
+		a.say("%s %s %s", a.ink.green("+"), row.Kind, row.Key)
+	}
+	for _, row := range plan.Changed {
+		a.say("%s %s %s", a.ink.yellow("~"), row.Kind, row.Key)
+		for _, f := range row.Fields {
+			a.say("    %s: %s -> %s", f.Field, orNothing(f.Old), orNothing(f.New))
+		}
+	}
+	does := "Applied"
+	if dryRun {
+		does = "Would apply"
+	}
+	a.say("%s: %d added, %d changed, %d the same; %d of the database stay as they are.", does, len(plan.Added), len(plan.Changed),
+		plan.Unchanged, len(plan.Kept))
+}
+
+// orNothing writes a field that was left out.
+func orNothing(value string) string {
+	if value == "" {
+		return "(nothing)"
+	}
+	return value
+}
+
+type planRowJSON struct {
+	Kind   string      `json:"kind"`
+	Key    string      `json:"key"`
+	Fields []fieldJSON `json:"fields,omitempty"`
+}
+
+type fieldJSON struct {
+	Field string `json:"field"`
+	Old   string `json:"old"`
+	New   string `json:"new"`
+}
+
+func planJSON(plan *store.CatalogPlan, dryRun bool) any {
+	out := struct {
+		DryRun    bool          `json:"dry_run"`
+		Added     []planRowJSON `json:"added"`
+		Changed   []planRowJSON `json:"changed"`
+		Unchanged int           `json:"unchanged"`
+		Kept      int           `json:"kept"`
+	}{dryRun, []planRowJSON{}, []planRowJSON{}, plan.Unchanged, len(plan.Kept)}
+	for _, row := range plan.Added {
+		out.Added = append(out.Added, planRowJSON{Kind: string(row.Kind), Key: row.Key})
+	}
+	for _, row := range plan.Changed {
+		changed := planRowJSON{Kind: string(row.Kind), Key: row.Key}
+		for _, f := range row.Fields {
+			changed.Fields = append(changed.Fields, fieldJSON(f))
+		}
+		out.Changed = append(out.Changed, changed)
+	}
+	return out
 }
 
 // catalogShowCmd shows the catalog.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -19,7 +22,11 @@ func (testCmd) Help() string {
 }
 
 func (k *testCmd) Run(a *app) error {
-	results, err := a.runCases(k.Files)
+	files, err := caseFiles(k.Files)
+	if err != nil {
+		return &failure{op: "test", err: err, code: exitUsage}
+	}
+	results, err := a.runCases(files)
 	if err != nil {
 		return err
 	}
@@ -35,9 +42,30 @@ func (k *testCmd) Run(a *app) error {
 		a.printCases(results, failed)
 	}
 	if err == nil && failed > 0 {
-		err = &failure{op: "test", err: fmt.Errorf("%d of %s failed", failed, count(len(results), "case", "cases"))}
+		err = &failure{op: "test", err: fmt.Errorf("%d of %s failed", failed, counted(int64(len(results)), "case", "cases"))}
 	}
 	return err
+}
+
+// caseFiles gives the files named, and those of the folders named.
+func caseFiles(names []string) ([]string, error) {
+	var files []string
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, name)
+			continue
+		}
+		found, err := filepath.Glob(filepath.Join(name, "*.yaml")) // sorted
+		if err != nil || len(found) == 0 {
+			return nil, errors.Join(err, fmt.Errorf("%s has no .yaml file", name))
+		}
+		files = append(files, found...)
+	}
+	return files, nil
 }
 
 func (a *app) printCases(results []caseResult, failed int) {
@@ -48,7 +76,7 @@ func (a *app) printCases(results []caseResult, failed int) {
 		fmt.Fprintf(a.stdout, "%s %s (%s)\n%s\n", a.ink.red("FAIL"), r.Name, strings.Join(r.Rules, ", "), indented(r.Diff))
 	}
 	if failed == 0 {
-		a.say("%s %s.", a.ink.green("ok"), count(len(results), "case", "cases"))
+		a.say("%s %s.", a.ink.green("ok"), counted(int64(len(results)), "case", "cases"))
 	}
 }
 

@@ -65,23 +65,28 @@ func (e *explainer) row(id string, r *jobs.ExplainedRow) {
 	if r.Reason != "" {
 		fate += ": " + r.Reason
 	}
-	facts := table{columns: []column{{"", fixed}, {"", left}}}
-	facts.row("fate", fate)
-	facts.row("source", fmt.Sprintf("%s, row %s", r.Object, groupedInt(r.Row)))
+	e.fact("fate", fate)
+	e.fact("source", fmt.Sprintf("%s, row %s", r.Object, groupedInt(r.Row)))
 	if s := r.Settled; s != nil {
-		meter := &e.c.Meters[s.Explanation.Meter]
-		facts.row("account", labelled(e.c.Accounts[s.Explanation.Account].ID, e.c.Accounts[s.Explanation.Account].Name))
-		facts.row("quantity", e.quantity(s.Explanation.Quantity, meter)+" of "+meter.ID)
-		facts.row("at", moment(s.Explanation.Time, e.zone.Location)+" "+e.zone.String())
+		account, meter := &e.c.Accounts[s.Explanation.Account], &e.c.Meters[s.Explanation.Meter]
+		e.fact("account", labelled(account.ID, account.Name))
+		e.fact("quantity", e.quantity(s.Explanation.Quantity, meter)+" of "+meter.ID)
+		e.fact("at", moment(s.Explanation.Time, e.zone.Location)+" "+e.zone.String())
 	} else {
-		facts.row("account", r.Account)
-		facts.row("meter", r.Meter)
-		facts.row("raw", strings.TrimSpace(string(r.Raw)))
+		e.fact("account", r.Account)
+		e.fact("meter", r.Meter)
+		e.fact("raw", strings.TrimSpace(string(r.Raw)))
 	}
-	facts.printRows(e.a.stdout)
 	if r.Settled != nil {
 		e.packages(&r.Settled.Explanation)
 		e.lines(r.Settled)
+	}
+}
+
+// fact writes what there is to say under a name; nothing, where there is nothing.
+func (e *explainer) fact(name, value string) {
+	if value != "" {
+		e.a.say("  %s  %s", e.a.ink.faint(fmt.Sprintf("%-8s", name)), value)
 	}
 }
 

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+
+	"drawdown/jobs"
 	"drawdown/rating"
+	"drawdown/writers/store"
 )
 
 // periodsCmd shows which periods are pending, settled or closed.
@@ -37,7 +42,7 @@ func (k *periodsCmd) Run(a *app) error {
 	}
 	views, err := a.periodViews(c, max(1, k.Last))
 	if err != nil {
-		return &failure{op: "periods", err: err}
+		return err
 	}
 	if a.flags.JSON {
 		return printJSON(a.stdout, struct {
@@ -59,25 +64,28 @@ func (k *periodsCmd) Run(a *app) error {
 // periodViews gives the newest settled periods and the pending ones up to now, in their order; the period that is running
 // comes last.
 func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
-	settled, err := c.publishedPeriods()
-	if err != nil {
-		return nil, err
-	}
-	var views []periodView
-	names := keysOf(settled)
-	next := c.Start
-	for i, name := range names {
-		if i < len(names)-last {
-			continue
-		}
-		p, err := c.openPublished(name, settled[name])
+	var settled []store.Revision
+	if _, err := os.Stat(c.State); !isMissing(err) {
+		err := a.reading(c, func(st *store.Store) (err error) {
+			settled, err = st.Periods(a.ctx)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		next = p.end()
+	}
+	var views []periodView
+	next := c.Start
+	for i := range settled {
+		r := &settled[i]
+		var rows jobs.RowCounts
+		if err := json.Unmarshal([]byte(r.Totals), &rows); err != nil {
+			return nil, &failure{op: "read totals of period " + r.PeriodName, err: err}
+		}
+		next = r.PeriodEnd
 		views = append(views, periodView{
-			Period: name, Start: p.start().String(), End: p.end().String(), State: "settled", Revision: p.current.Revision,
-			Records: p.manifest.Totals.Rows.Settled,
+			Period: r.PeriodName, Start: r.PeriodStart.String(), End: r.PeriodEnd.String(), State: r.State, Revision: r.Revision,
+			Records: rows.Settled,
 		})
 	}
 	unit, location := rating.PeriodUnit(c.Settlement.Period), c.Settlement.TimeZone.Location
@@ -88,9 +96,6 @@ func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
 			Period: p.Name(unit, location), Start: p.Start.String(), End: p.End.String(), State: "pending",
 			Due: due.String(), due: due,
 		})
-		if len(views) > 2*last {
-			views = views[len(views)-last:]
-		}
 		next = p.End
 	}
 	return views[max(0, len(views)-last):], nil

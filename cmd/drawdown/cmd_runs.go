@@ -1,5 +1,13 @@
 package main
 
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"drawdown/writers/store"
+)
+
 // runsCmd shows who ran what, when and for how long.
 type runsCmd struct {
 	Last int `default:"20" placeholder:"N" help:"Show the newest N (default: 20)."`
@@ -20,7 +28,7 @@ func (k *runsCmd) Run(a *app) error {
 	}
 	views, err := a.runViews(c, max(1, k.Last))
 	if err != nil {
-		return &failure{op: "runs", err: err}
+		return err
 	}
 	if a.flags.JSON {
 		return printJSON(a.stdout, struct {
@@ -37,13 +45,35 @@ func (k *runsCmd) Run(a *app) error {
 	for i := range views {
 		v := &views[i]
 		t.row(groupedInt(v.Run), v.Command, v.Started[:min(len(v.Started), len("2006-01-02T15:04"))], v.took, v.Actor, groupedInt(v.Periods),
-			groupedInt(v.Records), a.ink.runState(v.State))
+			groupedInt(v.Records), a.ink.runState(strings.ReplaceAll(v.State, "_", " ")))
 		if v.Error != "" {
 			t.note(v.Error)
 		}
 	}
 	t.print(a.stdout, a.ink)
 	return nil
+}
+
+// runViews gives the newest runs, the newest last.
+func (a *app) runViews(c *Config, last int) ([]runView, error) {
+	var runs []store.Run
+	err := a.reading(c, func(st *store.Store) (err error) {
+		runs, err = st.Runs(a.ctx, last)
+		return err
+	})
+	views := make([]runView, 0, len(runs))
+	for _, r := range slices.Backward(runs) {
+		v := runView{
+			Run: r.ID, Command: r.Command, Started: r.StartedAt.String(), Actor: r.Actor, Host: r.Host, Reason: r.Reason,
+			State: r.State, Error: r.Error, Periods: r.Periods, Records: r.Records,
+		}
+		if r.FinishedAt > 0 {
+			took := time.Duration(r.FinishedAt-r.StartedAt) * time.Microsecond
+			v.ElapsedNS, v.took = took.Nanoseconds(), elapsed(took)
+		}
+		views = append(views, v)
+	}
+	return views, err
 }
 
 // runView is a run as it is shown.

@@ -71,8 +71,8 @@ func waitingRows(r *jobs.Report) error {
 	if rows == 0 || r.DryRun {
 		return nil
 	}
-	return &waiting{fmt.Sprintf("settle: done, but %s in quarantine; the quarantine table says why each is there",
-		strings.Replace(count(int(rows), "row waits", "rows wait"), fmt.Sprint(rows), groupedInt(rows), 1))}
+	return &waiting{fmt.Sprintf("settle: done, but %s in quarantine; the quarantine table says why",
+		counted(rows, "row waits", "rows wait"))}
 }
 
 func (a *app) printSettle(c *Config, r *jobs.Report) {
@@ -90,37 +90,51 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 	for _, name := range r.Ignored {
 		a.say("%s", a.ink.yellow("Not read: ")+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)")
 	}
-	a.say("\n%s in %s, %s records/s; %s read, %s skipped.", recordsOf(r), elapsed(r.Elapsed),
-		groupedInt(rate(r)), count(r.Objects, "object", "objects"), count(r.Skipped, "one", "ones"))
+	a.say("\n%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
+		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped)))
 }
 
-// printPeriods writes a line a period and meter: the units, and on the first the rows and the money.
+// printPeriods writes a line for each period, and then what became of the units.
 func (a *app) printPeriods(c *Config, r *jobs.Report) {
 	t := table{columns: []column{
-		{"period", fixed},
-		{"records", right},
-		{"meter", ident},
-		{"deducted", decimal},
-		{"excess", decimal},
-		{"stopped", decimal},
-		{"charges", decimal},
-		{"", fixed},
+		{"period", fixed}, {"records", right}, {"charges", decimal}, {"", fixed}, {"alerts", right}, {"quarantined", right},
 	}}
 	for i := range r.Periods {
 		p := &r.Periods[i]
-		for k := range max(1, len(p.Meters), len(p.Charges)) {
-			cells := make([]string, len(t.columns))
-			if k == 0 {
-				cells[0], cells[1] = p.Name, groupedInt(p.Rows.Settled)
-			}
-			if k < len(p.Meters) {
-				m := &p.Meters[k]
-				cells[2], cells[3], cells[4], cells[5] = m.Meter, amount(m.Deducted), amount(m.Excess), amount(m.Stopped)
-			}
+		cells := make([]string, len(t.columns))
+		cells[0], cells[1], cells[4] = p.Name, groupedInt(p.Rows.Settled), groupedInt(int64(p.Notices[rating.NoticeUsageAlert.String()]))
+		cells[5] = groupedInt(p.Rows.Quarantined)
+		for k := range max(1, len(p.Charges)) {
 			if k < len(p.Charges) {
-				cells[6], cells[7] = money(p.Charges[k].Amount, c.Currency.Digits), p.Charges[k].Currency
+				cells[2], cells[3] = money(p.Charges[k].Amount, c.Currency.Digits), p.Charges[k].Currency
 			}
 			t.row(cells...)
+			cells = make([]string, len(t.columns))
+		}
+	}
+	t.print(a.stdout, a.ink)
+	if len(r.Periods) <= mostPeriodsByMeter {
+		a.say("")
+		a.printMeters(r)
+	}
+}
+
+// mostPeriodsByMeter is up to how many periods are shown meter by meter; the control totals have the sums in any case.
+const mostPeriodsByMeter = 7
+
+// printMeters writes what became of the units of each meter in each period.
+func (a *app) printMeters(r *jobs.Report) {
+	t := table{columns: []column{
+		{"period", fixed}, {"meter", ident}, {"deducted", decimal}, {"excess", decimal}, {"stopped", decimal}, {"unit", left},
+	}}
+	for i := range r.Periods {
+		name := r.Periods[i].Name
+		for _, m := range r.Periods[i].Meters {
+			if m.Settled.Sign() == 0 {
+				continue
+			}
+			t.row(name, m.Meter, amount(m.Deducted), amount(m.Excess), amount(m.Stopped), m.Unit)
+			name = ""
 		}
 	}
 	t.print(a.stdout, a.ink)
@@ -138,10 +152,17 @@ func (a *app) printNotices(r *jobs.Report) {
 	}
 	var parts []string
 	for _, kind := range keysOf(kinds) {
-		parts = append(parts, fmt.Sprintf("%s %s", groupedInt(int64(kinds[kind])), strings.ReplaceAll(kind, "_", " ")))
+		name := strings.ReplaceAll(kind, "_", " ")
+		if countableNotices[kind] && kinds[kind] != 1 {
+			name += "s"
+		}
+		parts = append(parts, groupedInt(int64(kinds[kind]))+" "+name)
 	}
 	a.say("\nNotices: %s.", strings.Join(parts, ", "))
 }
+
+// countableNotices are the kinds that have a plural.
+var countableNotices = map[string]bool{"usage_alert": true, "expiry_reminder": true, "service_stop": true}
 
 func (a *app) printQuarantine(r *jobs.Report) {
 	reasons := map[string]int64{}
@@ -197,8 +218,6 @@ func metersOf(r *jobs.Report) []jobs.MeterReport {
 	}
 	return all
 }
-
-func recordsOf(r *jobs.Report) string { return groupedInt(r.Read) + " records" }
 
 func rate(r *jobs.Report) int64 {
 	if r.Elapsed <= 0 {

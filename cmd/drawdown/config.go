@@ -229,7 +229,7 @@ type configError struct {
 
 func (e *configError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "read config %s: %s", e.file, count(len(e.faults), "fault", "faults"))
+	fmt.Fprintf(&b, "read config %s: %s", e.file, counted(int64(len(e.faults)), "fault", "faults"))
 	for _, f := range e.faults {
 		b.WriteString("\n  ")
 		if f.Where != "" {
@@ -247,11 +247,3 @@ func (e *configError) Error() string {
 }
 
 func (e *configError) ExitCode() int { return exitUsage }
-
-// count writes a number with its noun.
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}

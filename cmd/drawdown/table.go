@@ -65,19 +65,8 @@ func (t *table) note(text string) {
 	t.notes[len(t.rows)-1] = text
 }
 
-// printRows writes the table without its header.
-func (t *table) printRows(w io.Writer) {
-	bare := table{columns: make([]column, len(t.columns)), rows: t.rows}
-	for i, c := range t.columns {
-		bare.columns[i].align = c.align
-	}
-	bare.write(w, ink{}, false)
-}
-
 // print writes the table, indented by two spaces. A column in which no row has anything is left out.
-func (t *table) print(w io.Writer, k ink) { t.write(w, k, true) }
-
-func (t *table) write(w io.Writer, k ink, header bool) {
+func (t *table) print(w io.Writer, k ink) {
 	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
 		if c.align == decimal {
@@ -91,13 +80,11 @@ func (t *table) write(w io.Writer, k ink, header bool) {
 		}
 	}
 	t.fit(widths)
-	if header {
-		titles := make([]string, len(t.columns))
-		for i, c := range t.columns {
-			titles[i] = c.title
-		}
-		printLine(w, t.columns, titles, widths, k.faint)
+	titles := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		titles[i] = c.title
 	}
+	printLine(w, t.columns, titles, widths, k.faint)
 	for i, row := range t.rows {
 		printLine(w, t.columns, row, widths, func(s string) string { return s })
 		if note, found := t.notes[i]; found {
@@ -220,6 +207,14 @@ func grouped(number string) string {
 }
 
 func groupedInt(n int64) string { return grouped(fmt.Sprint(n)) }
+
+// counted writes a number with its noun.
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return groupedInt(n) + " " + many
+}
 
 // amount writes a quantity or money exactly, for a person.
 func amount(a rating.Amount) string { return grouped(a.String()) }
