@@ -39,11 +39,13 @@ func ParseDecimal(text []byte, scale int, rounding Rounding) (int64, error) {
 	return d.units(scale, rounding)
 }
 
-// scanned is a decimal as written: coefficient x 10^-decimals, with up to 38 significant digits kept exactly.
+// scanned is a decimal as written: coefficient x 10^-decimals, and a little more where digits were cut off. That happens
+// from the 38th significant digit on at the earliest: then the number is too large, or the rest is far beyond its scale.
 type scanned struct {
 	hi, lo   uint64
 	decimals int // may be negative after an exponent
 	negative bool
+	cut      bool
 }
 
 func scanDecimal(text []byte) (scanned, error) {
@@ -71,8 +73,8 @@ func scanDecimal(text []byte) (scanned, error) {
 			pending++
 			continue
 		}
-		if !d.push(pending, c-'0') {
-			return d, ErrOverflow
+		if d.cut = d.cut || !d.push(pending, c-'0'); d.cut {
+			d.decimals -= pending + 1
 		}
 		pending = 0
 	}
@@ -94,26 +96,30 @@ func scanDecimal(text []byte) (scanned, error) {
 	return d, nil
 }
 
-// push appends zeros and a digit to the coefficient; false when 128 bits do not hold it.
+// push appends zeros and a digit to the coefficient; false, and nothing appended, when 128 bits do not hold it.
 func (d *scanned) push(zeros int, digit byte) bool {
 	if d.hi == 0 && d.lo == 0 {
 		d.lo = uint64(digit)
 		return true
 	}
+	hi, lo := d.hi, d.lo
+	var c uint64
 	for ; zeros >= 0; zeros-- {
-		over, hi := bits.Mul64(d.hi, 10)
-		carry, lo := bits.Mul64(d.lo, 10)
-		var c uint64
-		hi, c = bits.Add64(hi, carry, 0)
+		over, high := bits.Mul64(hi, 10)
+		carry, low := bits.Mul64(lo, 10)
+		high, c = bits.Add64(high, carry, 0)
 		if over != 0 || c != 0 {
 			return false
 		}
-		d.hi, d.lo = hi, lo
+		hi, lo = high, low
 	}
-	var c uint64
-	d.lo, c = bits.Add64(d.lo, uint64(digit), 0)
-	d.hi, c = bits.Add64(d.hi, 0, c)
-	return c == 0
+	lo, c = bits.Add64(lo, uint64(digit), 0)
+	hi, c = bits.Add64(hi, 0, c)
+	if c != 0 {
+		return false
+	}
+	d.hi, d.lo = hi, lo
+	return true
 }
 
 func scanExponent(text []byte) (int, bool) {
@@ -174,6 +180,9 @@ func (d scanned) units(scale int, rounding Rounding) (int64, error) {
 	}
 	if hi != 0 || lo > 1<<63-1 {
 		return 0, ErrOverflow
+	}
+	if d.cut && rounding == Exact {
+		return 0, ErrTooManyDecimals
 	}
 	if d.negative {
 		return -int64(lo), nil
