@@ -65,20 +65,22 @@ func (s *Store) AcquireLease(ctx context.Context, site string, p Process, now ra
 		if err != nil {
 			return err
 		}
-		var rows []leaseRow
-		if err := tx.SelectContext(ctx, &rows, `SELECT * FROM lease ORDER BY acquired_at`); err != nil {
+		var was leaseRow
+		if err := tx.GetContext(ctx, &was, tx.Rebind(`SELECT * FROM lease WHERE site = ?`), site); err != nil {
 			return err
 		}
-		if len(rows) > 1 {
-			return fmt.Errorf("%s is the database of site %s; give each site a database of its own (config: site, state)",
-				s.name, rows[1].Site)
+		var others []string
+		if err := tx.SelectContext(ctx, &others, tx.Rebind(`SELECT site FROM lease WHERE site <> ?`), site); err != nil {
+			return err
 		}
-		was := rows[0]
+		if len(others) > 0 {
+			return fmt.Errorf("%s is the database of site %s; give each site a database of its own (config: site, state)", s.name, others[0])
+		}
 		if was.held(now) {
 			return &HeldError{site, was.Owner, was.Host, was.PID, was.AcquiredAt, was.HeartbeatAt}
 		}
 		lease.Token = was.Token + 1
-		taken, err := exec(ctx, tx, `UPDATE lease SET token = ?, owner = ?, host = ?, pid = ?, acquired_at = ?, heartbeat_at = ?
+		taken, err := updateOne(ctx, tx, `UPDATE lease SET token = ?, owner = ?, host = ?, pid = ?, acquired_at = ?, heartbeat_at = ?
 			WHERE site = ? AND token = ? AND heartbeat_at = ?`,
 			lease.Token, owner(p), p.Host, p.PID, now, now, site, was.Token, was.HeartbeatAt)
 		if err == nil && !taken {
@@ -130,7 +132,7 @@ func alive(pid int) bool {
 // RenewLease is the heartbeat; it fails with [ErrFenced] when the lease was lost.
 func (s *Store) RenewLease(ctx context.Context, l Lease, now rating.Instant) error {
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		kept, err := exec(ctx, tx, `UPDATE lease SET heartbeat_at = ? WHERE site = ? AND token = ? AND owner <> ''`,
+		kept, err := updateOne(ctx, tx, `UPDATE lease SET heartbeat_at = ? WHERE site = ? AND token = ? AND owner <> ''`,
 			now, l.Site, l.Token)
 		if err == nil && !kept {
 			err = ErrFenced
@@ -146,7 +148,7 @@ func (s *Store) RenewLease(ctx context.Context, l Lease, now rating.Instant) err
 // ReleaseLease gives the lease back. One that was lost already is no fault.
 func (s *Store) ReleaseLease(ctx context.Context, l Lease) error {
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		_, err := exec(ctx, tx, `UPDATE lease SET owner = '' WHERE site = ? AND token = ?`, l.Site, l.Token)
+		_, err := updateOne(ctx, tx, `UPDATE lease SET owner = '' WHERE site = ? AND token = ?`, l.Site, l.Token)
 		return err
 	})
 	if err != nil {
@@ -159,7 +161,7 @@ func (s *Store) ReleaseLease(ctx context.Context, l Lease) error {
 // transaction ends: writing to the row locks it.
 func checkToken(ctx context.Context, tx *sqlx.Tx, l Lease) error {
 	var token int64
-	kept, err := exec(ctx, tx, `UPDATE lease SET token = token WHERE site = ? AND token = ? AND owner <> ''`, l.Site, l.Token)
+	kept, err := updateOne(ctx, tx, `UPDATE lease SET token = token WHERE site = ? AND token = ? AND owner <> ''`, l.Site, l.Token)
 	if err != nil || kept {
 		return err
 	}

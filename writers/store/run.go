@@ -76,7 +76,7 @@ func (s *Store) FinishRun(ctx context.Context, id int64, o Outcome) error {
 }
 
 func finishRun(ctx context.Context, tx *sqlx.Tx, id int64, o Outcome) error {
-	found, err := exec(ctx, tx, `UPDATE run SET state = ?, finished_at = ?, error = ?, periods = ?, records = ?, summary = ?
+	found, err := updateOne(ctx, tx, `UPDATE run SET state = ?, finished_at = ?, error = ?, periods = ?, records = ?, summary = ?
 		WHERE id = ? AND state <> ?`, o.State, o.FinishedAt, o.Error, o.Periods, o.Records, o.Summary, id, RunCommitted)
 	if err == nil && !found {
 		err = fmt.Errorf("run %d does not exist, or has committed before", id)

@@ -151,8 +151,8 @@ func rollback(tx *sqlx.Tx) error {
 	return nil
 }
 
-// exec runs a statement that must change just one row, and tells whether it did.
-func exec(ctx context.Context, tx *sqlx.Tx, query string, args ...any) (bool, error) {
+// updateOne runs a statement that must change just one row, and tells whether it did.
+func updateOne(ctx context.Context, tx *sqlx.Tx, query string, args ...any) (bool, error) {
 	result, err := tx.ExecContext(ctx, tx.Rebind(query), args...)
 	if err != nil {
 		return false, err
