@@ -170,7 +170,7 @@ func (s *Settle) replayGathered(
 	if err != nil {
 		return nil, err
 	}
-	cursor, err := g.shuffle.Shard(shard, func(object int32) bool { return g.objects[object].bad })
+	cursor, err := g.shuffle.Shard(shard, g.isBad)
 	if err != nil {
 		return nil, err
 	}

@@ -70,6 +70,11 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	return g, nil
 }
 
+// isBad tells whether an object could not be read whole; the shuffle asks for number 0 also where there are no objects.
+func (g *gathered) isBad(object int32) bool {
+	return int(object) < len(g.objects) && g.objects[object].bad
+}
+
 func (g *gathered) close() error { return errors.Join(g.shuffle.Close(), g.quarantine.close()) }
 
 // mayHold tells whether an object that was read before may have rows in the periods of the run.

@@ -148,6 +148,8 @@ type Input struct {
 // Output makes folders of settled periods.
 type Output interface {
 	Create(period rating.Period, name string, revision int, objects []string) (Revision, error)
+	// Sync makes the files of all revisions last, so that a commit may refer to them.
+	Sync(ctx context.Context) error
 	// Publish names the current revision of every period, where that is not what is said already.
 	Publish(ctx context.Context, current map[string]Current) error
 }

@@ -127,7 +127,7 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 			meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices)),
 		})
 	}
-	cursor, err := w.gathered.shuffle.Shard(w.number, func(object int32) bool { return w.gathered.objects[object].bad })
+	cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
 	if err == nil {
 		err = w.settlePayers(ctx, payers, opening, cursor)
 		err = errors.Join(err, cursor.Close())

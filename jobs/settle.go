@@ -189,6 +189,9 @@ func (s *Settle) commit(ctx context.Context, run *work, g *gathered, commit *Com
 			commit.Objects = append(commit.Objects, g.objects[i].Known)
 		}
 	}
+	if err := s.Output.Sync(ctx); err != nil {
+		return err
+	}
 	if err := s.Ledger.Commit(ctx, commit); err != nil {
 		err = fmt.Errorf("commit: %w", err)
 		if errors.Is(err, ErrFenced) { // nothing of it is true, and nobody else uses the folders

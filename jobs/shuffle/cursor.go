@@ -203,7 +203,7 @@ func (c *Cursor) Period() int { return int(c.period) }
 
 // NextBatch goes to the next records of the payer and period.
 func (c *Cursor) NextBatch() bool {
-	if c.err != nil {
+	if c.err != nil || c.merge == nil && c.from == c.to {
 		return false
 	}
 	n := 0
@@ -332,7 +332,7 @@ func (c *Cursor) Close() error {
 	if c.closed {
 		return c.err
 	}
-	c.closed = true
+	c.closed, c.from = true, c.to
 	if c.merge != nil {
 		c.fail(c.merge.close())
 		c.merge = nil

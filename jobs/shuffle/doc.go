@@ -41,7 +41,7 @@
 // index. Small runs never touch the disk.
 //
 // To read a partition, what was spilled of it is loaded, and a 16-byte key (time, position, hash of account and id) for
-// each row is counted into its payer's segment. Rows come in the order of objects, so a segment is nearly sorted by time:
+// each row is counted into its payer's segment. Chunks are taken in the order of time, so a segment is nearly sorted:
 // the few late rows are taken out, sorted and merged back. Ids are looked up in a small hash table for each payer and
 // period; rows are touched again only for ties, for equal hashes, and to copy them out.
 //
@@ -54,7 +54,7 @@
 // Of Config.MemoryBytes, 5/8 may be held by chunks (open ones at most 1/8, which sets their size), 1/4 is split among the
 // Workers cursors (loaded rows, keys, sort space and hash table: the partitions are sized for it), and 1/8 is left for
 // the index of the temp file (48 bytes for each spilled chunk), batches and tallies. On top of it come 6 bytes for each
-// account of the catalog and the results: 88 bytes for each tally and each conflict. Three things can exceed a cursor's
+// account of the catalog and the results: about 90 bytes for each tally and conflict. Three things can exceed a cursor's
 // share, none of them the whole by much: a bucket in which millions of rows have one and the same id, the different
 // quantities of one account, meter and instant (16 bytes each), and a single huge id.
 package shuffle

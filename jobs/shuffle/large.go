@@ -68,6 +68,7 @@ func (c *Cursor) spread(pieces []piece, to *spillFile) ([][]piece, error) {
 		}
 	}
 	n := (total+records*64)*5/4/c.s.cursorBytes + 1 // a quarter more, as hashes are not quite even
+	n = min(n, records/minChunk+1)
 	buckets := make([]bucket, n)
 	room := c.s.smallChunk(n)
 	for i := range buckets {

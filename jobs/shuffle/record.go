@@ -72,6 +72,9 @@ func (c *chunk) full() bool {
 	return len(c.records) == cap(c.records) || len(c.ids) >= cap(c.records)*recordSize
 }
 
+// middle is a time that stands for the chunk: that of the record in the middle, as a late one may come first.
+func (c *chunk) middle() rating.Instant { return c.records[len(c.records)/2].time }
+
 // putID appends an id to the arena and gives its place.
 func (c *chunk) putID(id []byte) uint64 {
 	at := len(c.ids)

@@ -31,8 +31,9 @@ type Config struct {
 var ErrTooManyConflicts = errors.New("too many records in conflict")
 
 const (
-	minChunk = 16
-	maxChunk = 1024
+	minChunk  = 16
+	goodChunk = 64 // fewer records make writing slow
+	maxChunk  = 1024
 )
 
 // Shuffle holds the records of a run between reading and rating.
@@ -133,7 +134,7 @@ func (s *Shuffle) plan() int {
 	open := memory / 8 / int64(s.cfg.Readers) / int64(recordSize) // records in the open chunks of a writer
 
 	wanted := s.cfg.ExpectedRecords * bytesPerRecord / s.cursorBytes * skew / int64(s.cfg.Shards)
-	most := min(open/minChunk, 1<<16) / int64(s.cfg.Shards)
+	most := min(open/goodChunk, 1<<16) / int64(s.cfg.Shards)
 	partitions := max(min(wanted+1, most), 1)
 
 	chunk := min(max(open/(partitions*int64(s.cfg.Shards)), minChunk), maxChunk)
@@ -201,8 +202,8 @@ func (s *Shuffle) Seal() error {
 		}
 	}
 	s.lanes, s.idle, s.sealed = nil, nil, true
-	for i := range s.pieces { // the order of reading, which makes segments nearly sorted
-		slices.SortFunc(s.pieces[i].pieces, func(a, b piece) int { return cmp.Compare(a.first, b.first) })
+	for i := range s.pieces { // in this order payers' segments are nearly sorted, also where objects overlap in time
+		slices.SortFunc(s.pieces[i].pieces, func(a, b piece) int { return cmp.Compare(a.middle, b.middle) })
 	}
 	return s.ctx.Err()
 }
@@ -221,7 +222,7 @@ func (s *Shuffle) Close() error {
 func (p *partition) keep(c *chunk) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pieces = append(p.pieces, piece{chunk: c, block: block{first: c.records[0].origin, records: int32(len(c.records))}})
+	p.pieces = append(p.pieces, piece{chunk: c, block: block{middle: c.middle(), records: int32(len(c.records))}})
 }
 
 func (p *partition) spilled(b block) {

@@ -16,7 +16,7 @@ func (s *sorter) sort(keys []key) {
 	if i >= n {
 		return
 	}
-	if n <= 24 {
+	if n <= 48 {
 		insertionSort(keys, i)
 		return
 	}

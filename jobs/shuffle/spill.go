@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"drawdown/rating"
 )
 
 // spillFile is the temp file of a shuffle. It is made when first needed, has no name any more where the system allows
@@ -24,7 +26,7 @@ type spillFile struct {
 // block is a chunk in the temp file: records, extras and ids, one after another.
 type block struct {
 	offset  int64
-	first   uint64 // origin of the first record
+	middle  rating.Instant // time of the record in the middle
 	records int32
 	extras  int32
 	ids     int64
@@ -47,7 +49,7 @@ func (f *spillFile) open() {
 func (f *spillFile) write(c *chunk) (block, error) {
 	f.once.Do(f.open)
 	b := block{
-		first: c.records[0].origin, records: int32(len(c.records)), extras: int32(len(c.extras)), ids: int64(len(c.ids)),
+		middle: c.middle(), records: int32(len(c.records)), extras: int32(len(c.extras)), ids: int64(len(c.ids)),
 	}
 	size := int64(b.size())
 	b.offset = f.end.Add(size) - size

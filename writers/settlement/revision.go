@@ -2,6 +2,7 @@ package settlement
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -34,6 +35,14 @@ func OpenOutput(dir string) (*Output, error) {
 
 // Close gives up the folder.
 func (o *Output) Close() error { return o.folder.root.Close() }
+
+// Sync makes all files that were written so far last on the disk. Until then a commit may not refer to them.
+func (o *Output) Sync(ctx context.Context) error {
+	if err := o.folder.sync(ctx); err != nil {
+		return fmt.Errorf("make the settlement's files last: %w", err)
+	}
+	return nil
+}
 
 // Revision is one settlement of one period in the making. Nothing refers to it before it is committed.
 type Revision struct {
@@ -198,7 +207,7 @@ func (r *Revision) create(t table, name string) (*openTable, error) {
 // finish completes a file.
 func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
 	err := o.end()
-	if err = errors.Join(err, finish(o.file)); err != nil {
+	if err = errors.Join(err, r.output.folder.close(path.Join(r.dir, o.name), o.file)); err != nil {
 		return fmt.Errorf("write %s: %w", o.name, err)
 	}
 	w := written{table: t, tally: sums, File: File{
@@ -300,7 +309,7 @@ func (r *Revision) complete() error {
 	slices.SortFunc(r.written, func(a, b written) int {
 		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.File.Shard, b.File.Shard))
 	})
-	return r.output.folder.syncDir(r.dir)
+	return nil
 }
 
 // tally is what a shard's rows add up to.

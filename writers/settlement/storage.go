@@ -1,17 +1,50 @@
 package settlement
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 )
 
 // folder is where files go: a local folder, whose files are made last before anything refers to them, and are never
 // overwritten. An object store takes its place behind the same few methods.
 type folder struct {
-	root *os.Root
+	root     *os.Root
+	unsynced *unsynced
+}
+
+// unsynced are the files and folders that have been written but may not be on the disk yet. They are synced together, many
+// at a time, since the disk then needs a fraction of the turns.
+type unsynced struct {
+	mu          sync.Mutex
+	files, dirs map[string]struct{}
+}
+
+func (u *unsynced) note(name string, files bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if files {
+		u.files[name] = struct{}{}
+		name = path.Dir(name)
+	}
+	u.dirs[name] = struct{}{}
+}
+
+func (u *unsynced) take() (files, dirs []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	files, dirs = slices.Sorted(maps.Keys(u.files)), slices.Sorted(maps.Keys(u.dirs))
+	clear(u.files)
+	clear(u.dirs)
+	return files, dirs
 }
 
 func openFolder(dir string) (folder, error) {
@@ -19,7 +52,7 @@ func openFolder(dir string) (folder, error) {
 		return folder{}, err
 	}
 	root, err := os.OpenRoot(dir)
-	return folder{root}, err
+	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]struct{}{}}}, err
 }
 
 // makeDir makes a folder and what is missing above it; the folder itself must be new.
@@ -29,14 +62,13 @@ func (f folder) makeDir(name string) error {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if err := f.syncDir("."); err != nil {
-			return err
-		}
+		f.unsynced.note(".", false)
 	}
 	if err := f.root.Mkdir(name, 0o777); err != nil {
 		return err
 	}
-	return f.syncDir(path.Dir(name))
+	f.unsynced.note(path.Dir(name), false)
+	return nil
 }
 
 // create makes a new file; it is an error if there is one.
@@ -44,43 +76,89 @@ func (f folder) create(name string) (*os.File, error) {
 	return f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// write makes a new file last with its content.
+// close closes a file that was written; sync makes it last.
+func (f folder) close(name string, file *os.File) error {
+	f.unsynced.note(name, true)
+	return file.Close()
+}
+
+// write makes a new file with its content.
 func (f folder) write(name string, content []byte) error {
 	file, err := f.create(name)
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(content)
-	if err := errors.Join(err, finish(file)); err != nil {
-		return err
-	}
-	return f.syncDir(path.Dir(name))
+	return errors.Join(err, f.close(name, file))
 }
 
-// replace puts content into the place of what is there, at once or not at all.
+// replace puts content into the place of what is there, at once or not at all, and makes it last.
 func (f folder) replace(name, temporary string, content []byte) error {
 	_ = f.root.Remove(temporary) // what a killed run left
 	if err := f.write(temporary, content); err != nil {
 		return err
 	}
+	if err := f.sync(context.Background()); err != nil {
+		return err
+	}
 	if err := f.root.Rename(temporary, name); err != nil {
 		return err
 	}
-	return f.syncDir(path.Dir(name))
+	f.unsynced.note(path.Dir(name), false)
+	return f.sync(context.Background())
 }
 
-func (f folder) syncDir(name string) error {
-	dir, err := f.root.Open(name)
+// syncsAtATime is how many files are synced side by side.
+const syncsAtATime = 16
+
+// sync makes everything last that was written: first the files, then the folders that name them. A file that is gone was
+// discarded.
+func (f folder) sync(ctx context.Context) error {
+	files, dirs := f.unsynced.take()
+	if err := f.syncAll(ctx, files); err != nil {
+		return err
+	}
+	if runtime.GOOS == "windows" {
+		return nil // it has no way to sync a folder
+	}
+	return f.syncAll(ctx, dirs)
+}
+
+func (f folder) syncAll(ctx context.Context, names []string) error {
+	var next atomic.Int64
+	errs := make([]error, min(syncsAtATime, len(names)))
+	var group sync.WaitGroup
+	for worker := range errs {
+		group.Go(func() {
+			for errs[worker] == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(names) {
+					return
+				}
+				if errs[worker] = ctx.Err(); errs[worker] == nil {
+					errs[worker] = f.syncOne(names[n])
+				}
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func (f folder) syncOne(name string) error {
+	flag := os.O_RDONLY
+	if runtime.GOOS == "windows" {
+		flag = os.O_RDWR
+	}
+	file, err := f.root.OpenFile(name, flag, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return finish(dir)
-}
-
-// finish makes a file or folder last, and closes it.
-func finish(file *os.File) error {
 	if err := file.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync %s: %w", file.Name(), err), file.Close())
+		return errors.Join(fmt.Errorf("sync %s: %w", name, err), file.Close())
 	}
 	return file.Close()
 }
