@@ -350,6 +350,26 @@ func (b *batcher) append(number int64, rec *record, id []byte, spoilt bool) erro
 	return nil
 }
 
+// appendPlain is append for a record without version, attributes or fault.
+func (b *batcher) appendPlain(number int64, t rating.Instant, account, meter int32, quantity int64, id []byte) error {
+	o := &b.out
+	if len(o.Version)+len(o.Attrs)+len(o.Content)+len(o.Spoilt) > 0 {
+		rec := record{account: account, meter: meter, time: t, quantity: quantity}
+		return b.append(number, &rec, id, false)
+	}
+	o.Time = append(o.Time, t)
+	o.Account = append(o.Account, account)
+	o.Meter = append(o.Meter, meter)
+	o.Quantity = append(o.Quantity, quantity)
+	o.Row = append(o.Row, number)
+	o.IDs = append(o.IDs, id...)
+	o.IDEnd = append(o.IDEnd, uint32(len(o.IDs)))
+	if len(o.Time) == batchSize || len(o.IDs) > 1<<30 {
+		return b.flush()
+	}
+	return nil
+}
+
 // optional appends to a column that stays empty as long as all its values are zero.
 func optional[T comparable](column []T, n int, value T) []T {
 	var zero T

@@ -176,7 +176,9 @@ func (c *csvReader) record(s *stream) (raw []byte, fault string, err error) {
 			s.start += min(lineEnd+1, len(text))
 			return line, textFault(line), nil
 		}
-		used, fault := c.quotedRecord(text, s.eof)
+		// What lies beyond max_line must not matter, however much of it has been read already.
+		within := text[:min(len(text), s.maxLine+1)]
+		used, fault := c.quotedRecord(within, s.eof && len(within) == len(text))
 		if fault == unclosed && !s.eof && len(text) <= s.maxLine {
 			if _, err := s.fill(); err != nil {
 				return nil, "", err

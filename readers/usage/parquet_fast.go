@@ -3,7 +3,6 @@ package usage
 import (
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
 
 	"drawdown/rating"
 )
@@ -235,15 +234,22 @@ func (f *fastStep) add(p *parquetReader, number int64, i int) (bool, error) {
 	}
 	b.summary.Read++
 	b.summary.First, b.summary.Last = min(b.summary.First, t), max(b.summary.Last, t)
-	rec := record{account: f.account[i], meter: f.meter[i], time: t, quantity: q}
-	return true, b.append(number, &rec, id, false)
+	return true, b.appendPlain(number, t, f.account[i], f.meter[i], q, id)
 }
 
 // plainText says that a text is UTF-8 without NUL.
 func plainText(b []byte) bool {
-	for i, c := range b {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	rest := b
+	for ; len(rest) >= 8; rest = rest[8:] {
+		w := binary.LittleEndian.Uint64(rest)
+		if (w|(w-ones))&tops != 0 { // a byte beyond ASCII, or 0
+			return textFault(b) == ""
+		}
+	}
+	for _, c := range rest {
 		if c-1 >= 0x7f {
-			return utf8.Valid(b[i:]) && textFault(b) == ""
+			return textFault(b) == ""
 		}
 	}
 	return true
