@@ -128,8 +128,37 @@ func (w *workload) run(b *testing.B, memory int64) {
 	}
 }
 
+// every cuts the month into periods.
+func (w *workload) every(period rating.Instant) *workload {
+	cut := *w
+	cut.bounds = nil
+	for at := w.bounds[0]; at <= w.bounds[1]; at += period {
+		cut.bounds = append(cut.bounds, at)
+	}
+	return &cut
+}
+
+// overlapping deals the batches to n objects, each of which has the whole month then.
+func (w *workload) overlapping(n int) *workload {
+	dealt := *w
+	dealt.objects = make([][]*rating.Records, n)
+	next := 0
+	for _, batches := range w.objects {
+		for _, b := range batches {
+			dealt.objects[next%n] = append(dealt.objects[next%n], b)
+			next++
+		}
+	}
+	return &dealt
+}
+
+// BenchmarkShuffle wants -cpu 1 for times of one core, and a quiet machine.
 func BenchmarkShuffle(b *testing.B) {
 	w := makeWorkload(10_000_000, 100_000, 31)
 	b.Run("memory", func(b *testing.B) { w.run(b, 4<<30) })
 	b.Run("spill", func(b *testing.B) { w.run(b, 256<<20) })
+	b.Run("little-memory", func(b *testing.B) { w.run(b, 32<<20) })
+	b.Run("days", func(b *testing.B) { w.every(86400e6).run(b, 4<<30) })
+	b.Run("hours", func(b *testing.B) { w.every(3600e6).run(b, 4<<30) })
+	b.Run("overlapping", func(b *testing.B) { w.overlapping(8).run(b, 4<<30) })
 }
