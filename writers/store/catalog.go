@@ -121,27 +121,35 @@ func HashDraft(d *rating.Draft) Hash {
 func Merge(database, file *rating.Draft) *rating.Draft {
 	merged := &rating.Draft{}
 	for _, t := range catalogTables() {
-		inFile := t.index(file)
-		t.grow(merged, max(t.count(file), t.count(database)))
-		for i := range t.count(file) {
-			t.share(merged, file, i)
-		}
-		var key [3]string
-		for i := range t.count(database) {
-			t.key(database, i, key[:])
-			if _, ok := inFile[key]; !ok {
-				t.share(merged, database, i)
-			}
-		}
+		t.merge(merged, database, file, t.index(file), func(_, _ int32) {})
 	}
 	return merged
 }
 
-// index finds rows by key.
+// merge appends the table's rows of both to merged, and calls each with every row of the database: its position, and the
+// position of the file's row with the same key, or -1.
+func (t *table) merge(merged, database, file *rating.Draft, inFile map[[3]string]int32, each func(old, row int32)) {
+	t.grow(merged, max(t.count(file), t.count(database)))
+	for i := range t.count(file) {
+		t.share(merged, file, i)
+	}
+	var key [3]string
+	for i := range t.count(database) {
+		t.key(database, i, key[:])
+		row, ok := inFile[key]
+		if !ok {
+			row = -1
+			t.share(merged, database, i)
+		}
+		each(int32(i), row)
+	}
+}
+
+// index finds rows by key: the last one of those that share it.
 func (t *table) index(d *rating.Draft) map[[3]string]int32 {
 	index := make(map[[3]string]int32, t.count(d))
+	var key [3]string
 	for i := range t.count(d) {
-		var key [3]string
 		t.key(d, i, key[:])
 		index[key] = int32(i)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"drawdown/rating"
@@ -57,7 +58,7 @@ func (s *Store) PlanCatalog(ctx context.Context, file *rating.Draft) (*CatalogPl
 }
 
 func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
-	p := &CatalogPlan{Merged: Merge(database, file), file: file, base: HashDraft(database)}
+	p := &CatalogPlan{Merged: &rating.Draft{}, file: file}
 	for _, t := range catalogTables() {
 		rows, err := p.compare(&t, database, file)
 		if err != nil {
@@ -65,49 +66,52 @@ func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
 		}
 		p.rows = append(p.rows, rows)
 	}
+	if !p.Empty() {
+		p.base = HashDraft(database)
+	}
 	return p, nil
 }
 
-func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) ([]int32, error) {
-	known, seen := t.index(database), make(map[[3]string]bool, t.count(file))
+// compare tells which rows of a table are to be written.
+func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write []int32, err error) {
 	was, is := make([]string, len(t.columns)), make([]string, len(t.columns))
-	var write []int32
-	for i := range t.count(file) {
+	inFile := t.index(file)
+	known := make([]int32, t.count(file)) // by row of the file: 1 + the row of the database
+	t.merge(p.Merged, database, file, inFile, func(old, row int32) {
+		if row >= 0 {
+			known[row] = old + 1
+			return
+		}
+		t.key(database, int(old), is)
+		p.Kept = append(p.Kept, CatalogRow{t.kind, t.keyText(is)})
+	})
+	var key [3]string
+	for i, old := range known {
 		if err := t.row(file, i, is); err != nil {
 			return nil, err
 		}
-		var key [3]string
-		t.key(file, i, key[:])
 		row := CatalogRow{t.kind, t.keyText(is)}
-		if seen[key] {
+		if t.key(file, i, key[:]); inFile[key] != int32(i) {
 			return nil, fmt.Errorf("R2.8: %s: %s stands in the file twice; remove one", t.kind, row.Key)
 		}
-		seen[key] = true
-		old, ok := known[key]
-		if !ok {
+		if old == 0 {
 			p.Added, write = append(p.Added, row), append(write, int32(i))
 			continue
 		}
-		if err := t.values(database, int(old), was); err != nil {
+		if err := t.values(database, int(old-1), was); err != nil {
 			return nil, err
 		}
-		var fields []FieldChange
-		for n := range is {
-			if was[n] != is[n] {
-				fields = append(fields, FieldChange{t.columns[n], was[n], is[n]})
-			}
-		}
-		if fields == nil {
+		if slices.Equal(was, is) {
 			p.Unchanged++
 			continue
 		}
-		p.Changed, write = append(p.Changed, CatalogChange{row, fields}), append(write, int32(i))
-	}
-	for i := range t.count(database) {
-		var key [3]string
-		if t.key(database, i, key[:]); !seen[key] {
-			p.Kept = append(p.Kept, CatalogRow{t.kind, t.keyText(key[:])})
+		change := CatalogChange{CatalogRow: row}
+		for n := range is {
+			if was[n] != is[n] {
+				change.Fields = append(change.Fields, FieldChange{t.columns[n], was[n], is[n]})
+			}
 		}
+		p.Changed, write = append(p.Changed, change), append(write, int32(i))
 	}
 	return write, nil
 }

@@ -22,6 +22,7 @@ type Mode uint8
 const (
 	ReadWrite Mode = iota // creates and migrates the database where needed
 	ReadOnly              // fails where the database is missing or of another version
+	Scratch               // as ReadWrite, but nothing need outlive the machine: for tests and trials in temporary folders
 )
 
 // Store is an open database.
@@ -53,8 +54,12 @@ func Open(ctx context.Context, state string, mode Mode) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{name: state}
-	if mode == ReadWrite {
-		if s.write, err = connect(ctx, path+sqliteWriter, 1); err == nil {
+	if mode != ReadOnly {
+		writer := sqliteWriter
+		if mode == Scratch {
+			writer = strings.Replace(writer, "synchronous(FULL)", "synchronous(OFF)", 1)
+		}
+		if s.write, err = connect(ctx, path+writer, 1); err == nil {
 			err = migrate(ctx, s.write)
 		}
 	}

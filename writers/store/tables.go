@@ -40,13 +40,10 @@ type fields[R any] struct {
 }
 
 func describe[R any](f fields[R]) table {
-	pointers := func(r *R, v []string, each func(field, value *string)) {
-		var room [24]*string
-		p := room[:len(f.plain)]
-		f.text(r, p)
-		for n := range p {
-			each(p[n], &v[n])
-		}
+	scratch := make([]*string, len(f.plain)) // a table serves one goroutine
+	pointers := func(r *R) []*string {
+		f.text(r, scratch)
+		return scratch
 	}
 	t := table{kind: f.kind, columns: slices.Concat(f.plain, f.packed), keys: len(f.keys)}
 	if !slices.Equal(t.columns[:t.keys], f.keys) {
@@ -55,7 +52,9 @@ func describe[R any](f fields[R]) table {
 	t.count = func(d *rating.Draft) int { return len(*f.rows(d)) }
 	t.values = func(d *rating.Draft, i int, v []string) error {
 		r := &(*f.rows(d))[i]
-		pointers(r, v, func(field, value *string) { *value = *field })
+		for n, field := range pointers(r) {
+			v[n] = *field
+		}
 		if f.pack == nil {
 			return nil
 		}
@@ -67,7 +66,9 @@ func describe[R any](f fields[R]) table {
 		var zero R
 		*rows = append(*rows, zero)
 		r := &(*rows)[len(*rows)-1]
-		pointers(r, v, func(field, value *string) { *field = *value })
+		for n, field := range pointers(r) {
+			*field = v[n]
+		}
 		if f.unpack == nil {
 			return nil
 		}
