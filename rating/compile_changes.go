@@ -109,6 +109,10 @@ func (c *compiler) walk(p *Package, rows []int32) {
 				r.fault("renewed.expires", "R2.5", "let the new term end after the old one", "the new term ends at %s, not after the old end at %s", change.Expires, end)
 				continue
 			}
+			if change.Expires <= change.At {
+				r.fault("renewed.expires", "R2.5", "let the new term end after the renewal, or sell a new package",
+					"it is renewed at %s until %s, which is over by then", change.At, change.Expires)
+			}
 			if released := releaseOf(p, end, zone); change.At >= released {
 				r.fault("at", "R2.5", "sell a new package", "it is renewed at %s, but was released at %s", change.At, released)
 			}

@@ -147,7 +147,7 @@ func (s *Settler) renew(r *packageRun, c *Change, t Instant, silent bool) {
 		return
 	}
 	r.TermStart, r.TermEnd = r.TermEnd, c.Expires
-	if r.TermEnd <= t { // over before it was made: only its grace is left
+	if r.TermEnd <= t { // entered after its end: only its grace is left
 		s.expire(r, silent)
 		return
 	}

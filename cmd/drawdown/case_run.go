@@ -77,7 +77,7 @@ func (a *app) settleCase(dir, now string) (*jobs.Report, error) {
 	}
 	site := *a
 	site.now, site.env, site.flags = at.Time(), nil, &cli{Quiet: true}
-	site.stderrTerminal = false
+	site.stderrTerminal, site.scratch = false, true
 	config, err := loadConfig(filepath.Join(dir, "drawdown.yaml"), nil)
 	if err != nil {
 		return nil, err

@@ -67,6 +67,8 @@ type app struct {
 	flags *cli
 	now   time.Time // of the whole run
 	ink   ink
+
+	scratch bool // it works in a temporary folder: nothing need outlive the machine
 }
 
 // run is the whole program, without the process around it.

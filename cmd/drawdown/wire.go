@@ -23,12 +23,20 @@ func (a *app) settle(c *Config, until rating.Instant, dryRun bool) (*jobs.Report
 	if dryRun {
 		return a.settleDry(c, until)
 	}
-	st, err := store.Open(a.ctx, c.State, store.ReadWrite)
+	st, err := store.Open(a.ctx, c.State, a.writeMode())
 	if err != nil {
 		return nil, &failure{op: "open state", err: err}
 	}
 	report, err := a.settleIn(c, st, until)
 	return report, errors.Join(err, st.Close())
+}
+
+// writeMode opens a state for writing; what lives in a temporary folder need not outlive the machine.
+func (a *app) writeMode() store.Mode {
+	if a.scratch {
+		return store.Scratch
+	}
+	return store.ReadWrite
 }
 
 // settleIn takes the lease, and settles.
@@ -37,7 +45,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, held.release(a, report, err)) }()
+	defer func() { err = errors.Join(err, held.release(a, err)) }()
 	compiled, sha256, err := a.catalogIn(c, st, true)
 	if err != nil {
 		return nil, err
@@ -46,7 +54,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	ledger := &ledger{store: st, catalog: compiled, lease: held.lease, run: held.run, clock: a.clock, config: c}
+	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
 	report, err = job.Run(held.ctx)
 	if report != nil {
@@ -120,7 +128,7 @@ func (a *app) job(
 		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory),
 		Bucket: bucket{folder}, Reader: objectReader{reader},
 		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
-		Output: &output{Output: out, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
+		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
 		Clock:  a.clock, Progress: progress.report,
 	}
 	closeJob := func() error {
@@ -130,14 +138,17 @@ func (a *app) job(
 	return job, closeJob, nil
 }
 
-// heldLease is the lease while a command works, with a heartbeat; its context ends when the lease is lost.
+// heldLease is the lease while a command works, with a heartbeat; its context ends when the lease is lost. Each commit is
+// a run of its own.
 type heldLease struct {
-	store  *store.Store
-	lease  store.Lease
-	run    int64
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	beat   sync.WaitGroup
+	store     *store.Store
+	lease     store.Lease
+	template  store.Run
+	run       int64 // the newest
+	committed bool  // it has committed
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	beat      sync.WaitGroup
 }
 
 func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease, error) {
@@ -150,16 +161,24 @@ func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease,
 	case err != nil:
 		return nil, &failure{op: command, err: err}
 	}
-	run, err := st.StartRun(a.ctx, store.Run{
-		Site: c.Site, Command: command, Token: lease.Token, Process: process, StartedAt: rating.InstantOf(a.clock()),
-	})
-	if err != nil {
+	h := &heldLease{
+		store: st, lease: lease, template: store.Run{Site: c.Site, Command: command, Token: lease.Token, Process: process},
+	}
+	if err := h.start(a.ctx, a.clock); err != nil {
 		return nil, errors.Join(&failure{op: command, err: err}, st.ReleaseLease(a.ctx, lease))
 	}
-	h := &heldLease{store: st, lease: lease, run: run}
 	h.ctx, h.cancel = context.WithCancelCause(a.ctx)
 	h.beat.Go(func() { h.heartbeat(a.clock) })
 	return h, nil
+}
+
+// start writes down that a run begins.
+func (h *heldLease) start(ctx context.Context, clock func() time.Time) (err error) {
+	run := h.template
+	run.StartedAt = rating.InstantOf(clock())
+	h.run, err = h.store.StartRun(ctx, run)
+	h.committed = false
+	return err
 }
 
 func (h *heldLease) heartbeat(clock func() time.Time) {
@@ -187,16 +206,19 @@ func (h *heldLease) explainLoss(err error) error {
 }
 
 // release ends the heartbeat, writes down how the run ended, and gives the lease back, also after an interrupt.
-func (h *heldLease) release(a *app, report *jobs.Report, failed error) error {
+func (h *heldLease) release(a *app, failed error) error {
 	h.cancel(nil)
 	h.beat.Wait()
 	ctx := context.WithoutCancel(a.ctx)
 	outcome := store.Outcome{State: store.RunNothingToDo, FinishedAt: rating.InstantOf(a.clock())}
+	var err error
 	if failed != nil {
 		outcome.State, outcome.Error = store.RunFailed, failed.Error()
+		if h.committed { // a part of the work is done; what failed is the next one
+			err = h.start(ctx, a.clock)
+		}
 	}
-	var err error
-	if failed != nil || report == nil || len(report.Periods) == 0 {
+	if err == nil && !h.committed {
 		err = h.store.FinishRun(ctx, h.run, outcome)
 	}
 	return errors.Join(err, h.store.ReleaseLease(ctx, h.lease))

@@ -17,6 +17,14 @@ type output struct {
 	configSHA256 settlement.Hash
 	catalog      *rating.Catalog
 	token        int64
+	scratch      bool // nothing need outlive the machine
+}
+
+func (o *output) Sync(ctx context.Context) error {
+	if o.scratch {
+		return nil
+	}
+	return o.Output.Sync(ctx)
 }
 
 func (o *output) Create(period rating.Period, name string, revision int, objects []string) (jobs.Revision, error) {

@@ -81,12 +81,9 @@ func (s *state) OpeningOf(ctx context.Context, p rating.Period, shard int) ([]ra
 type ledger struct {
 	store   *store.Store
 	catalog *rating.Catalog
-	lease   store.Lease
-	run     int64
+	held    *heldLease
 	clock   func() time.Time
 	config  *Config
-
-	committed store.Outcome // of the commits so far
 }
 
 func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
@@ -113,14 +110,19 @@ func (l *ledger) Current(ctx context.Context) (map[string]jobs.Current, error) {
 }
 
 func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
-	commit := &store.Commit{Lease: l.lease, RunID: l.run}
+	if l.held.committed {
+		if err := l.held.start(ctx, l.clock); err != nil {
+			return err
+		}
+	}
+	commit := &store.Commit{Lease: l.held.lease, RunID: l.held.run}
 	for i := range c.Periods {
 		period, err := l.period(&c.Periods[i])
 		if err != nil {
 			return err
 		}
 		commit.Periods = append(commit.Periods, *period)
-		l.committed.Records += c.Periods[i].Report.Rows.Settled
+		commit.Outcome.Records += c.Periods[i].Report.Rows.Settled
 	}
 	for i := range c.Objects {
 		o := &c.Objects[i]
@@ -129,13 +131,13 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 			FirstTime: o.First, LastTime: o.Last, HomePeriodStart: o.Home,
 		})
 	}
-	l.committed.Periods += int64(len(c.Periods))
-	l.committed.FinishedAt = rating.InstantOf(l.clock())
-	commit.Outcome = l.committed
+	commit.Outcome.Periods = int64(len(c.Periods))
+	commit.Outcome.FinishedAt = rating.InstantOf(l.clock())
 	err := l.store.Commit(ctx, commit)
 	if errors.Is(err, store.ErrFenced) {
 		return errors.Join(jobs.ErrFenced, err)
 	}
+	l.held.committed = err == nil
 	return err
 }
 

@@ -124,15 +124,21 @@ func (s *Source) add(name string, data []byte) {
 
 // Compile checks the catalog and makes it. The error is a [*Faults] with all that is wrong, in notation and in meaning.
 func (s *Source) Compile(config rating.CompileConfig) (*rating.Catalog, error) {
+	return s.CompileMerged(&s.Draft, config)
+}
+
+// CompileMerged checks what the files' rows and rows of a database make together. Of each kind, merged has the files' rows
+// first, in their order.
+func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig) (*rating.Catalog, error) {
 	var list []Located
 	for _, f := range s.faults {
 		list = append(list, f.Located)
 	}
 	var catalog *rating.Catalog
 	if !s.broken {
-		c, faults := rating.Compile(&s.Draft, config)
+		c, faults := rating.Compile(merged, config)
 		catalog = c
-		list = append(list, s.locate(faults)...)
+		list = append(list, s.locate(merged, faults)...)
 	}
 	if len(list) == 0 {
 		return catalog, nil
@@ -149,7 +155,7 @@ type rowOf struct {
 }
 
 // locate places faults, save those that only follow from a fault of notation in the same field.
-func (s *Source) locate(faults []rating.Fault) []Located {
+func (s *Source) locate(merged *rating.Draft, faults []rating.Fault) []Located {
 	spoilt := map[rowOf][]string{}
 	for _, f := range s.faults {
 		if f.row >= 0 {
@@ -163,7 +169,11 @@ func (s *Source) locate(faults []rating.Fault) []Located {
 			continue
 		}
 		l := located(f)
-		l.File, l.Line = s.position(f.Kind, f.Index, f.Field)
+		if f.Index < len(s.places[f.Kind]) {
+			l.File, l.Line = s.position(f.Kind, f.Index, f.Field)
+		} else {
+			l.Row = fmt.Sprintf("%s %q", f.Kind, rowID(merged, f.Kind, f.Index))
+		}
 		list = append(list, l)
 	}
 	return list
