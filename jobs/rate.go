@@ -194,10 +194,12 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 					return err
 				}
 				w.lap(stageRate)
-				if len(w.settler.Result.Lines) >= linesAtATime {
-					if err := w.append(payer, i); err != nil {
+				if result := &w.settler.Result; len(result.Lines) >= linesAtATime {
+					// The payer's other rows are complete only at the end.
+					if err := w.append(payer, i, &rating.Result{Lines: result.Lines, IDs: result.IDs}); err != nil {
 						return err
 					}
+					result.ResetLines()
 				}
 			}
 			records = cursor.NextPeriod()
@@ -213,7 +215,7 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 		p.notices = append(p.notices, w.settler.Result.Notices...)
 		p.unpriced = append(p.unpriced, w.settler.Result.Unpriced...)
 		w.lap(stageRate)
-		if err := w.append(payer, i); err != nil {
+		if err := w.append(payer, i, &w.settler.Result); err != nil {
 			return err
 		}
 		w.settler.Result.Reset()
@@ -223,9 +225,9 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 
 const linesAtATime = 4096
 
-// append hands what the settler gave so far to the files of a period.
-func (w *shardWork) append(payer int32, period int) error {
-	result, p := &w.settler.Result, &w.periods[period]
+// append hands what the settler gave to the files of a period.
+func (w *shardWork) append(payer int32, period int, result *rating.Result) error {
+	p := &w.periods[period]
 	for i := range result.Lines {
 		if line := &result.Lines[i]; line.Kind == rating.Excess {
 			var ok bool
@@ -236,7 +238,6 @@ func (w *shardWork) append(payer int32, period int) error {
 	}
 	p.lines += int64(len(result.Lines))
 	err := w.shards[period].Append(payer, result)
-	result.ResetLines()
 	w.lap(stageWrite)
 	return err
 }
