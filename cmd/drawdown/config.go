@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -100,6 +101,7 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 	d.overlay(into, env)
 	c.check(d)
 	if len(d.faults) > 0 {
+		slices.SortStableFunc(d.faults, func(x, y configFault) int { return cmp.Compare(x.line(), y.line()) })
 		return nil, &configError{file: file, faults: d.faults}
 	}
 	c.resolvePaths(filepath.Dir(file))

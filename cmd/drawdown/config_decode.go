@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -25,6 +27,16 @@ type configFault struct {
 	Key     string // settlement.period
 	Message string // what is wrong, with the value
 	Hint    string // what to write instead
+}
+
+// line is the number of its line; faults without one come last.
+func (f *configFault) line() int {
+	number, found := strings.CutPrefix(f.Where, "line ")
+	n, err := strconv.Atoi(number)
+	if !found || err != nil {
+		return math.MaxInt
+	}
+	return n
 }
 
 func (d *decoder) fault(where, key, hint, format string, args ...any) {

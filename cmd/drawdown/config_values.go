@@ -118,15 +118,15 @@ func parseMoment(text string, location *time.Location) (at rating.Instant, isDat
 type byteSize int64
 
 func (b *byteSize) UnmarshalYAML(node *yaml.Node) error {
-	size, err := parseByteSize(node.Value)
-	*b = size
-	return err
+	return b.UnmarshalText([]byte(node.Value))
 }
 
 // UnmarshalText reads the same from a flag.
 func (b *byteSize) UnmarshalText(text []byte) error {
 	size, err := parseByteSize(string(text))
-	*b = size
+	if err == nil {
+		*b = size
+	}
 	return err
 }
 

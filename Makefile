@@ -1,0 +1,70 @@
+# make alone explains itself.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit race bench fuzz soak build build-all
+
+GO         ?= go
+GOFUMPT    := $(GO) run mvdan.cc/gofumpt@v0.12.0
+STATIC     := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEMO_DIR   ?= demo
+FUZZ_TIME  ?= 30s
+SOAK_TIME  ?= 10m
+WORLDS     ?= 100000
+RECORDS    ?= 1000000
+# Packages small enough for the race detector.
+RACE       := ./rating/... ./jobs/... ./readers/... ./writers/...
+PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+help: ## say what there is
+	@echo "drawdown settles metered usage against prepaid packages. Targets:"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## settle an hour of real usage in ./demo, and show what came of it
+	@rm -rf "$(DEMO_DIR)"
+	@./bin/drawdown demo "$(DEMO_DIR)"
+
+build: ## build bin/drawdown
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/drawdown ./cmd/drawdown
+
+build-all: ## build for Linux, macOS and Windows, on amd64 and arm64, into bin/
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*}; arch=$${platform#*/}; suffix=; [ $$os = windows ] && suffix=.exe; \
+		echo "bin/drawdown-$$os-$$arch$$suffix"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o bin/drawdown-$$os-$$arch$$suffix ./cmd/drawdown || exit 1; \
+	done
+
+test: check unit race ## everything that must hold: style, tests, 100,000 random worlds, races
+
+check: ## vet, gofumpt, staticcheck
+	@echo "== go vet"; $(GO) vet ./...
+	@echo "== gofumpt"; \
+	if ! $(GOFUMPT) -version >/dev/null 2>&1; then echo "gofumpt cannot be fetched here: formatting is NOT checked"; \
+	else unformatted=$$($(GOFUMPT) -l $$(git ls-files '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "not formatted; run gofumpt -w on:"; echo "$$unformatted"; exit 1; fi; fi
+	@echo "== staticcheck"; \
+	if ! $(STATIC) -version >/dev/null 2>&1; then echo "staticcheck cannot be fetched here: it is NOT run"; \
+	else $(STATIC) ./...; fi
+
+unit: ## all tests, with WORLDS=100000 random worlds against the slow model
+	@echo "== go test"; DRAWDOWN_WORLDS=$(WORLDS) $(GO) test ./...
+	@echo "== go test (cmd/bench, with DuckDB)"; \
+	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: cmd/bench is NOT tested"; \
+	else cd cmd/bench && $(GO) vet ./... && $(GO) test ./...; fi
+
+race: ## the race detector over the packages with goroutines
+	@echo "== go test -race"; \
+	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: the race detector is NOT run"; \
+	else DRAWDOWN_WORLDS=1000 $(GO) test -race -short $(RACE); fi
+
+soak: ## random worlds against the slow model for SOAK_TIME=10m
+	@DRAWDOWN_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'Soak|Agree|World' -v ./rating/...
+
+fuzz: ## every fuzz target for FUZZ_TIME=30s
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "== $$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) $$package || exit 1; \
+		done; \
+	done
+
+bench: build ## records per second and memory of each stage, and DuckDB on the same files (RECORDS=1000000)
+	@cd cmd/bench && $(GO) run . -records $(RECORDS)
