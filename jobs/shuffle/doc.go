@@ -54,7 +54,8 @@
 // Of Config.MemoryBytes, 5/8 may be held by chunks (open ones at most 1/8, which sets their size), 1/4 is split among the
 // Workers cursors (loaded rows, keys, sort space and hash table: the partitions are sized for it), and 1/8 is left for
 // the index of the temp file (48 bytes for each spilled chunk), batches and tallies. On top of it come 6 bytes for each
-// account of the catalog and the results: about 90 bytes for each tally and conflict. Three things can exceed a cursor's
-// share, none of them the whole by much: a bucket in which millions of rows have one and the same id, the different
-// quantities of one account, meter and instant (16 bytes each), and a single huge id.
+// account of the catalog and the results: about 90 bytes for each tally and conflict. Three things can
+// exceed a cursor's share, and are not bounded by it: a bucket in which millions of rows have one and the same account,
+// id and period (it cannot be cut), the different quantities of one account, meter and instant (about 40 bytes each),
+// and a single huge id.
 package shuffle
