@@ -177,22 +177,21 @@ func (w *world) writePackageLine(csv *bufio.Writer, p *pack) {
 	csv.Write(append(b, '\n'))
 }
 
-// Shares of pairs with packages, in thousands: all in all 60 %, and most of those who use much.
+// Who uses much has packages for almost everything; --packaged-percent is the share of the other pairs.
 const (
 	heavyPart     = 20 // one account of so many is a heavy user
-	heavyPackaged = 950
-	lightPackaged = 582
+	heavyPackaged = 95
 )
 
 // packagesOf makes the packages of an account and a meter; before is how many there are already.
 func (w *world) packagesOf(rng *rand.Rand, rank int, m meter, before int) []pack {
 	n := w.OnePair
 	if n == 0 {
-		packaged := lightPackaged
+		packaged := w.PackagedPercent
 		if rank < (w.Accounts+heavyPart-1)/heavyPart {
 			packaged = heavyPackaged
 		}
-		if rng.IntN(1000) >= packaged {
+		if rng.IntN(100) >= packaged {
 			return nil
 		}
 		n = 1 + rng.IntN(2*w.PackagesPerPair-1)

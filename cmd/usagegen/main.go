@@ -36,6 +36,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.Uint64Var(&o.Seed, "seed", 1, "another seed, another world")
 	flags.StringVar(&o.Out, "out", "", "folder to write the world to; must not hold one already")
 	flags.IntVar(&o.PackagesPerPair, "packages-per-pair", 2, "mean of packages per account and meter that has any")
+	flags.IntVar(&o.PackagedPercent, "packaged-percent", 16, "share of the accounts' meters with packages; 16 makes two packages an account, 58 six")
 	flags.IntVar(&o.OnePair, "one-pair", 0, "one account, one meter and this many packages instead")
 	flags.IntVar(&o.Days, "days", 31, "days of usage from the first of the month on")
 	flags.IntVar(&o.Objects, "objects", 0, "usage objects; one a day when 0")

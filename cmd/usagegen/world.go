@@ -22,6 +22,7 @@ type options struct {
 	Seed            uint64 `json:"seed"`
 	Out             string `json:"-"`
 	PackagesPerPair int    `json:"packages_per_pair"`
+	PackagedPercent int    `json:"packaged_percent"`
 	OnePair         int    `json:"one_pair"`
 	Days            int    `json:"days"`
 	Objects         int    `json:"objects"`
@@ -47,6 +48,8 @@ func (o *options) check(rest []string) error {
 		return errors.New("--accounts must be 1 to 10,000,000")
 	case o.PackagesPerPair < 1 || o.PackagesPerPair > 100:
 		return errors.New("--packages-per-pair must be 1 to 100")
+	case o.PackagedPercent < 0 || o.PackagedPercent > 100:
+		return errors.New("--packaged-percent must be 0 to 100")
 	case o.OnePair < 0 || o.OnePair > 1_000_000:
 		return errors.New("--one-pair must be 1 to 1,000,000, or 0 for a world of many")
 	case o.Days < 1 || o.Days > 31:

@@ -22,6 +22,9 @@ func makeWorld(t *testing.T, o options) (string, *summary) {
 	if o.Days == 0 {
 		o.Days = 31
 	}
+	if o.PackagedPercent == 0 {
+		o.PackagedPercent = 58
+	}
 	if o.PackagesPerPair == 0 {
 		o.PackagesPerPair = 2
 	}
@@ -116,7 +119,7 @@ func readCSV(t *testing.T, name string) [][]string {
 
 func TestWhatAWorldIsMadeOf(t *testing.T) {
 	const records, accounts = 200_000, 2_000
-	o := options{Records: records, Accounts: accounts, Format: "csv", Seed: 1, Objects: 31, Days: 31, PackagesPerPair: 2}
+	o := options{Records: records, Accounts: accounts, Format: "csv", Seed: 1, Objects: 31, Days: 31, PackagesPerPair: 2, PackagedPercent: 58}
 	w := newWorld(&o)
 	times := map[string]int64{} // by id
 	byAccount := map[int]int{}
