@@ -136,7 +136,11 @@ func (s *Store) transact(ctx context.Context, do func(*sqlx.Tx) error) error {
 	if err := do(tx); err != nil {
 		return errors.Join(err, rollback(tx))
 	}
-	return tx.Commit()
+	err = tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = context.Cause(ctx) // the context has rolled it back
+	}
+	return err
 }
 
 // snapshot runs do in a transaction that reads: all of it sees the same state of the database.
