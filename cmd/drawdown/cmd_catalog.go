@@ -278,15 +278,15 @@ var (
 // unitPerCycle writes what a quota counts: token, or token/hour.
 func unitPerCycle(p *rating.Package) string { return p.Unit + resetNames[p.Reset] }
 
-// priceText writes a price as one says it: 0.50 per 1,000,000.
+// priceText writes a price as one says it: 0.50 USD per 1,000,000.
 func priceText(p *rating.Price, scale int) string {
 	if p.Model == rating.Block {
-		return decimal9(p.Tiers[0].Price) + " per block of " + grouped(rating.FormatQuantity(p.Size, scale))
+		return unitPrice(p, 0) + " per block of " + grouped(rating.FormatQuantity(p.Size, scale))
 	}
 	var parts []string
 	for i := range p.Tiers {
 		t := &p.Tiers[i]
-		part := decimal9(t.Price)
+		part := unitPrice(p, i)
 		if per := decimal9(t.Per); per != "1" {
 			part += " per " + per
 		}
@@ -296,6 +296,11 @@ func priceText(p *rating.Price, scale int) string {
 		parts = append(parts, part)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// unitPrice writes a tier's price as money.
+func unitPrice(p *rating.Price, tier int) string {
+	return money(rating.AmountOf(p.Tiers[tier].Price), 2) + " " + p.Currency
 }
 
 // decimal9 writes a number in units of 10^-9.

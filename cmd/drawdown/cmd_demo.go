@@ -53,7 +53,7 @@ func (k *demoCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	a.say("Two LLM services, %s and %s: one hour of real calls, 2023-11-16 18:15 to 19:19 UTC.", a.ink.bold("coding"), a.ink.bold("chat"))
+	a.say("One hour of real calls to two LLM services, %s and %s, on 2023-11-16.", a.ink.bold("coding"), a.ink.bold("chat"))
 	a.say("Settling it hour by hour, in %s:\n", k.Dir)
 	r, err := a.settle(c, rating.Never, false)
 	if err != nil {
@@ -122,7 +122,8 @@ func (a *app) tour(c *Config, dir string) error {
 	a.say("    cd %s", dir)
 	a.say("    drawdown explain '%s'", demoRecord)
 	a.say("    drawdown packages --account chat")
-	a.say("    duckdb -c \"select account, meter, kind, sum(quantity) as units, sum(amount) as usd\n        from 'settlements/*/*/lines-*.parquet' group by all order by all\"")
+	a.say("    duckdb -c \"select account, meter, kind, sum(quantity) as units,\n" +
+		"        sum(amount) as usd from 'settlements/*/*/lines-*.parquet'\n        group by all order by all\"")
 	return nil
 }
 

@@ -182,7 +182,7 @@ func (e *explainer) excess(head string, l *rating.Line, meter *rating.Meter, q *
 		tier = fmt.Sprintf(", tier %d", l.Tier)
 	}
 	e.a.say("%s excess at %s (%s%s)", head, price.ID, modelNames[price.Model], tier)
-	e.a.say("     %s %s", priceText(price, meter.Scale), price.Currency)
+	e.a.say("     %s", priceText(price, meter.Scale))
 	e.a.say("     total(%s) - total(%s) = %s %s", grouped(rating.FormatQuantity(before+l.Quantity, meter.Scale)),
 		grouped(rating.FormatQuantity(before, meter.Scale)), amount(l.Amount), price.Currency)
 }

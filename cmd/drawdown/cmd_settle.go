@@ -186,16 +186,27 @@ func (a *app) printQuarantine(r *jobs.Report) {
 	}
 }
 
-// printTotals writes the control totals (R4.6), which balanced, or we would not be here.
+// printTotals writes the control totals (R4.6), which balanced, or we would not be here. Outside are rows of other periods.
 func (a *app) printTotals(r *jobs.Report) {
-	rows := &r.Rows
 	a.say("\nControl totals, all balanced:")
-	a.say("  rows read %s = settled %s + duplicate %s + superseded %s\n    + quarantined %s + out of period %s",
-		groupedInt(rows.Read), groupedInt(rows.Settled), groupedInt(rows.Duplicate), groupedInt(rows.Superseded),
-		groupedInt(rows.Quarantined), groupedInt(rows.OutOfPeriod))
+	rows := table{columns: []column{
+		{"rows", right},
+		{"= settled", right},
+		{"+ duplicate", right},
+		{"+ superseded", right},
+		{"+ quarantined", right},
+		{"+ outside", right},
+	}}
+	rows.row(groupedInt(r.Rows.Read), groupedInt(r.Rows.Settled), groupedInt(r.Rows.Duplicate), groupedInt(r.Rows.Superseded),
+		groupedInt(r.Rows.Quarantined), groupedInt(r.Rows.OutOfPeriod))
+	rows.print(a.stdout, a.ink)
+	units := table{columns: []column{
+		{"units", ident}, {"settled", decimal}, {"= deducted", decimal}, {"+ excess", decimal}, {"+ stopped", decimal},
+	}}
 	for _, m := range metersOf(r) {
-		a.say("  %s %s = deducted %s + excess %s + stopped %s", m.Meter, amount(m.Settled), amount(m.Deducted), amount(m.Excess), amount(m.Stopped))
+		units.row(m.Meter, amount(m.Settled), amount(m.Deducted), amount(m.Excess), amount(m.Stopped))
 	}
+	units.print(a.stdout, a.ink)
 }
 
 // metersOf adds up the periods by meter.

@@ -57,13 +57,8 @@ func (c *Config) latest(by rating.Instant) (*published, error) {
 	return nil, nil
 }
 
-func (p *published) start() rating.Instant {
-	at, _ := rating.ParseInstant([]byte(p.manifest.Period.Start)) // the manifest was checked when it was read
-	return at
-}
-
 func (p *published) end() rating.Instant {
-	at, _ := rating.ParseInstant([]byte(p.manifest.Period.End))
+	at, _ := rating.ParseInstant([]byte(p.manifest.Period.End)) // the manifest was checked when it was read
 	return at
 }
 
