@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -119,6 +120,7 @@ func (a *app) job(
 	if a.flags.Memory > 0 {
 		memory = a.flags.Memory
 	}
+	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
 	job := &jobs.Settle{
 		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
