@@ -503,3 +503,25 @@ func BenchmarkCommit(b *testing.B) {
 		}
 	}
 }
+
+// Two writers that read before they write would fail half-way, or give out a number twice, if they began without a lock.
+func TestManyWritersTakeTurns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "drawdown.db")
+	var group sync.WaitGroup
+	for range 4 {
+		s := open(t, path, ReadWrite)
+		group.Go(func() {
+			for range 20 {
+				if _, err := s.StartRun(context.Background(), Run{Site: "demo", Command: "remind"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	runs, err := open(t, path, ReadOnly).Runs(t.Context(), 100)
+	if err != nil || len(runs) != 80 || runs[0].ID != 80 {
+		t.Errorf("%d runs, %v", len(runs), err)
+	}
+}
