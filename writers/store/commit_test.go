@@ -303,6 +303,8 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].IsCurrent || !all[1].IsCurrent {
 		t.Errorf("%+v, %v", all, err)
 	}
+	_, err = s.write.Exec(`UPDATE revision SET is_current = 1`)
+	wantError(t, err, "UNIQUE") // the schema's own guard
 }
 
 func TestStolenLeaseCannotCommit(t *testing.T) {
