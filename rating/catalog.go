@@ -14,9 +14,12 @@ type Catalog struct {
 	Packages []Package
 	TopUps   []TopUp // by account and instant
 
-	accountByID map[string]int32
+	accountByID map[string]int32 // while the catalog is compiled; the indexes take their place
 	meterByID   map[string]int32
 	packageByID map[string]int32
+	accountIDs  idIndex
+	meterIDs    idIndex
+	packageIDs  idIndex
 	prices      []meterPrices       // by meter: the general ones
 	pricesOfOwn map[ownKey][]int32  // by account and meter, where there are any
 	conditions  map[string][]string // the attributes that any `where` asks for, with their values sorted
@@ -201,16 +204,13 @@ type Attribute struct {
 }
 
 // AccountIndex finds an account by its id.
-func (c *Catalog) AccountIndex(id []byte) (int32, bool) {
-	i, ok := c.accountByID[string(id)]
-	return i, ok
-}
+func (c *Catalog) AccountIndex(id []byte) (int32, bool) { return c.accountIDs.find(id) }
 
 // MeterIndex finds a meter by its id.
-func (c *Catalog) MeterIndex(id []byte) (int32, bool) { i, ok := c.meterByID[string(id)]; return i, ok }
+func (c *Catalog) MeterIndex(id []byte) (int32, bool) { return c.meterIDs.find(id) }
 
 // PackageIndex finds a package by its id.
-func (c *Catalog) PackageIndex(id string) (int32, bool) { i, ok := c.packageByID[id]; return i, ok }
+func (c *Catalog) PackageIndex(id string) (int32, bool) { return c.packageIDs.find([]byte(id)) }
 
 // Conditions gives every attribute that some `where` asks for, with the values it asks for, sorted. A reader keeps these
 // pairs of a record's attributes and may forget the others.

@@ -162,6 +162,10 @@ func (c *compiler) link() {
 		cat.Accounts[i].topUps = list
 	}
 	cat.conditions = conditionsOf(cat.Packages)
+	cat.accountIDs = newIDIndex(len(cat.Accounts), func(i int) string { return cat.Accounts[i].ID })
+	cat.meterIDs = newIDIndex(len(cat.Meters), func(i int) string { return cat.Meters[i].ID })
+	cat.packageIDs = newIDIndex(len(cat.Packages), func(i int) string { return cat.Packages[i].ID })
+	cat.accountByID, cat.meterByID, cat.packageByID = nil, nil, nil
 }
 
 // group lists, for each of n groups, the positions in groups that name it, ascending. All lists share one array.
