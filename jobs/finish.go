@@ -339,8 +339,6 @@ func (s *Settle) outgoing(p *ratedPeriod, report *PeriodReport) []Outgoing {
 			list = append(list, o)
 		}
 	}
-	slices.SortFunc(list, func(a, b Outgoing) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.DedupKey, b.DedupKey))
-	})
+	slices.SortFunc(list, func(a, b Outgoing) int { return cmp.Compare(a.DedupKey, b.DedupKey) }) // as the outbox keeps them
 	return list
 }
