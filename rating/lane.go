@@ -123,13 +123,22 @@ func (s *Settler) openLane(l *lane, n int32, t Instant) {
 	if l.attrs != 0 {
 		attributes = s.sets[l.attrs]
 	}
-	for i := range s.runs {
-		r := &s.runs[i]
-		own := r.pkg.Account == l.account
-		if !own && !r.pkg.Shared {
-			continue
+	if len(s.runs) < s.many {
+		for i := range s.runs {
+			pkg := s.runs[i].pkg
+			if own := pkg.Account == l.account; own || pkg.Shared {
+				s.addSlot(l, n, int32(i), own, attributes)
+			}
 		}
-		s.addSlot(l, n, int32(i), own, attributes)
+	} else {
+		for _, i := range s.owned[l.account] {
+			s.addSlot(l, n, i, true, attributes)
+		}
+		for _, i := range s.shared {
+			if s.runs[i].pkg.Account != l.account {
+				s.addSlot(l, n, i, false, attributes)
+			}
+		}
 	}
 	for i := range l.slots {
 		sl := &l.slots[i]

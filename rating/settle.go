@@ -26,12 +26,24 @@ type pair struct {
 
 // addPair finds or makes the pair of an account and a meter. It is asked once a lane.
 func (s *Settler) addPair(account, meter int32) int32 {
-	for i := len(s.pairs) - 1; i >= 0; i-- {
-		if p := &s.pairs[i]; p.account == account && p.meter == meter {
-			return int32(i)
-		}
-	}
 	n := len(s.pairs)
+	if n < s.many {
+		for i := range s.pairs {
+			if p := &s.pairs[i]; p.account == account && p.meter == meter {
+				return int32(i)
+			}
+		}
+	} else {
+		if len(s.pairOf) == 0 {
+			for i := range s.pairs {
+				s.pairOf[pairKey(s.pairs[i].account, s.pairs[i].meter)] = int32(i)
+			}
+		}
+		if i, ok := s.pairOf[pairKey(account, meter)]; ok {
+			return i
+		}
+		s.pairOf[pairKey(account, meter)] = int32(n)
+	}
 	if n < cap(s.pairs) {
 		s.pairs = s.pairs[:n+1]
 	} else {
@@ -40,6 +52,8 @@ func (s *Settler) addPair(account, meter int32) int32 {
 	s.pairs[n] = pair{account: account, meter: meter, price: None, totalOf: -1, charges: s.pairs[n].charges[:0]}
 	return int32(n)
 }
+
+func pairKey(account, meter int32) uint64 { return uint64(uint32(account))<<32 | uint64(uint32(meter)) }
 
 // settle takes one record through deduction, excess or stop.
 func (s *Settler) settle(b *Batch, i int, t Instant) {

@@ -41,8 +41,10 @@ type Settler struct {
 	first     bool // nothing was settled before this period
 	err       error
 	runs      []packageRun
-	runOf     map[int32]int32 // of a package; only where the payer has many
-	events    []event         // a heap
+	many      int
+	owned     map[int32][]int32 // runs by owner; only where the payer has many
+	shared    []int32           // runs that all accounts may draw on; likewise
+	events    []event           // a heap
 	nextEvent Instant
 	topUps    []int32 // still to come
 	stops     []Stop
@@ -55,6 +57,7 @@ type Settler struct {
 	balancesFrom, noticesFrom, chargesFrom int
 
 	pairs  []pair
+	pairOf map[uint64]int32 // number of a pair; only where there are many
 	lanes  laneTable
 	draws  []draw
 	popped []int32 // slots that this record took out of the heap
@@ -73,7 +76,9 @@ func NewSettler(c *Catalog, config Config, sets []AttributeSet) *Settler {
 		billing: zoneCache{loc: config.Zone},
 		zones:   map[*time.Location]*zoneCache{},
 		Totals:  make([]Totals, len(c.Meters)),
-		runOf:   map[int32]int32{},
+		many:    many,
+		owned:   map[int32][]int32{},
+		pairOf:  map[uint64]int32{},
 		watches: map[watchKey]struct{}{},
 	}
 	s.bySize = slices.Contains(s.order, BySize)
@@ -91,6 +96,7 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	s.month = monthOf(s.billing.wall(period.Start))
 	s.lastTime = period.Start
 	s.pairs, s.stops = s.pairs[:0], s.stops[:0]
+	clear(s.pairOf)
 	s.lanes.reset()
 	account := &s.catalog.Accounts[payer]
 	s.tracked, s.cash, s.arrears, s.episode = account.Tracked, account.Balance, false, Beginning
@@ -139,7 +145,6 @@ func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
 	used := s.runs[:cap(s.runs)]
 	s.runs = s.runs[:0]
 	states := opening.Packages
-	clear(s.runOf)
 	for _, index := range packages {
 		for len(states) > 0 && states[0].Package < index {
 			states = states[1:]
@@ -171,6 +176,26 @@ func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
 		s.siftEvent(i)
 	}
 	s.scheduleNext()
+	s.indexOwners()
+}
+
+// many is from how many packages and pairs on a payer's are looked up by index: a group of a thousand accounts opens
+// thousands of lanes, and each must not look at everything that the group has.
+const many = 32
+
+func (s *Settler) indexOwners() {
+	clear(s.owned)
+	s.shared = s.shared[:0]
+	if len(s.runs) < s.many {
+		return
+	}
+	for i := range s.runs {
+		pkg := s.runs[i].pkg
+		s.owned[pkg.Account] = append(s.owned[pkg.Account], int32(i))
+		if pkg.Shared {
+			s.shared = append(s.shared, int32(i))
+		}
+	}
 }
 
 // openFresh books what a package brings along that no period knew before: in the very first period it opens with that,
