@@ -58,7 +58,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		g.keys = append(g.keys, o.Key)
 	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
-		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 2, TempDir: s.TempDir,
+		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
 		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers,
 	})
 	if err != nil {
