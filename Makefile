@@ -9,7 +9,7 @@ DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
 WORLDS     ?= 100000
-RECORDS    ?= 1000000
+RECORDS    ?= 10000000
 # Packages small enough for the race detector.
 RACE       := ./rating/... ./jobs/... ./readers/... ./writers/...
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -66,5 +66,5 @@ fuzz: ## every fuzz target for FUZZ_TIME=30s
 		done; \
 	done
 
-bench: build ## records per second and memory of each stage, and DuckDB on the same files (RECORDS=1000000)
-	@cd cmd/bench && $(GO) run . -records $(RECORDS)
+bench: build ## records per second and memory of each stage, and DuckDB on the same files (RECORDS=10000000)
+	@cd cmd/bench && $(GO) run . -drawdown ../../bin/drawdown -records $(RECORDS)

@@ -24,7 +24,7 @@ func (settleCmd) Help() string {
     drawdown settle --until 2026-10-03     the periods that end by then
     drawdown --json settle                 for programs
 
-It ends with exit code 3 where rows went to quarantine: fix the cause, and their period is settled anew.`
+It ends with exit code 3 where rows went to quarantine, so that somebody looks why.`
 }
 
 func (s *settleCmd) Run(a *app) error {
