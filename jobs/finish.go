@@ -304,7 +304,7 @@ func (w *work) inputsOf(period int, g *gathered) []Input {
 	for n := range g.objects {
 		o := &g.objects[n]
 		f := w.inputs[period][int32(n)]
-		if f == nil && (o.First >= p.End || o.Last < p.Start) && (o.Home < p.Start || o.Home >= p.End) {
+		if f == nil && !o.mayHold(p) {
 			continue
 		}
 		input := Input{Known: o.Known, Rows: RowCounts{Read: o.Read, OutOfPeriod: o.Read}}
@@ -315,6 +315,14 @@ func (w *work) inputsOf(period int, g *gathered) []Input {
 		inputs = append(inputs, input)
 	}
 	return inputs
+}
+
+// mayHold tells whether an object may have rows of a period by their times; one without any stands in its home period.
+func (k *Known) mayHold(p rating.Period) bool {
+	if k.First > k.Last {
+		return k.Home >= p.Start && k.Home < p.End
+	}
+	return k.First < p.End && k.Last >= p.Start
 }
 
 func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"drawdown/jobs"
 	"drawdown/rating"
 )
 
@@ -68,7 +69,8 @@ type app struct {
 	now   time.Time // of the whole run
 	ink   ink
 
-	scratch bool // it works in a temporary folder: nothing need outlive the machine
+	scratch bool               // it works in a temporary folder: nothing need outlive the machine
+	tamper  func(*jobs.Settle) // of tests: makes parts of the job fail
 }
 
 // run is the whole program, without the process around it.

@@ -57,6 +57,9 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	}
 	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
+	if a.tamper != nil {
+		a.tamper(job)
+	}
 	report, err = job.Run(held.ctx)
 	if report != nil {
 		report.Run = held.run

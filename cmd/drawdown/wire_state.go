@@ -84,6 +84,7 @@ type ledger struct {
 	held    *heldLease
 	clock   func() time.Time
 	config  *Config
+	hook    func(step string) error // of tests: ends a commit
 }
 
 func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
@@ -115,7 +116,7 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 			return err
 		}
 	}
-	commit := &store.Commit{Lease: l.held.lease, RunID: l.held.run}
+	commit := &store.Commit{Lease: l.held.lease, RunID: l.held.run, Hook: l.hook}
 	for i := range c.Periods {
 		period, err := l.period(&c.Periods[i])
 		if err != nil {
