@@ -1,12 +1,14 @@
 package rating
 
-import "hash/maphash"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // idIndex finds rows by id. It is asked for every account of every page of usage, so it keeps what it touches together:
 // a slot has half of the hash and the row, and all ids stand in one arena.
 type idIndex struct {
-	seed  maphash.Seed // what it is changes nothing but the places of the slots
-	slots []uint64     // high half: of the hash; low half: row + 1, 0 for none
+	slots []uint64 // high half: of the hash; low half: row + 1, 0 for none
 	arena []byte
 	ends  []uint32 // of the ids in the arena, by row
 }
@@ -16,11 +18,11 @@ func newIDIndex(rows int, id func(row int) string) idIndex {
 	for size < 2*rows {
 		size *= 2
 	}
-	x := idIndex{seed: maphash.MakeSeed(), slots: make([]uint64, size), ends: make([]uint32, rows)}
+	x := idIndex{slots: make([]uint64, size), ends: make([]uint32, rows)}
 	for row := range rows {
 		x.arena = append(x.arena, id(row)...)
 		x.ends[row] = uint32(len(x.arena))
-		h := maphash.String(x.seed, id(row))
+		h := hashID([]byte(id(row)))
 		i := h & uint64(size-1)
 		for x.slots[i] != 0 {
 			i = (i + 1) & uint64(size-1)
@@ -31,7 +33,7 @@ func newIDIndex(rows int, id func(row int) string) idIndex {
 }
 
 func (x *idIndex) find(id []byte) (int32, bool) {
-	h := maphash.Bytes(x.seed, id)
+	h := hashID(id)
 	mask := uint64(len(x.slots) - 1)
 	for i := h & mask; x.slots[i] != 0; i = (i + 1) & mask {
 		if x.slots[i]>>32 != h>>32 {
@@ -47,4 +49,18 @@ func (x *idIndex) find(id []byte) (int32, bool) {
 		}
 	}
 	return 0, false
+}
+
+// hashID mixes eight bytes at a time by multiplying to 128 bits and folding, as wyhash does.
+func hashID(id []byte) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	h := uint64(len(id)) ^ odd
+	for len(id) >= 8 {
+		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(id), 0xd6e8feb86659fd93)
+		h, id = hi^lo, id[8:]
+	}
+	var tail [8]byte
+	copy(tail[:], id)
+	hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(tail[:]), odd)
+	return hi ^ lo
 }

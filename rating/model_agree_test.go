@@ -285,9 +285,13 @@ func worldText(w *modelWorld) string {
 		name string
 		rows []map[string]any
 	}{
-		{"accounts", rowsOf(w.Draft.Accounts)}, {"meters", rowsOf(w.Draft.Meters)}, {"prices", rowsOf(w.Draft.Prices)},
-		{"packages", rowsOf(w.Draft.Packages)}, {"package_changes", rowsOf(w.Draft.Changes)},
-		{"alert_rules", rowsOf(w.Draft.Rules)}, {"topups", rowsOf(w.Draft.TopUps)},
+		{"accounts", rowsOf(w.Draft.Accounts)},
+		{"meters", rowsOf(w.Draft.Meters)},
+		{"prices", rowsOf(w.Draft.Prices)},
+		{"packages", rowsOf(w.Draft.Packages)},
+		{"package_changes", rowsOf(w.Draft.Changes)},
+		{"alert_rules", rowsOf(w.Draft.Rules)},
+		{"topups", rowsOf(w.Draft.TopUps)},
 	} {
 		if len(kind.rows) > 0 {
 			fmt.Fprintf(&b, "  %s:\n", kind.name)

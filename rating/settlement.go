@@ -139,8 +139,10 @@ type Totals struct {
 func (t *Totals) Add(other *Totals) {
 	t.Records += other.Records
 	for _, sum := range [...]struct{ to, from *Amount }{
-		{&t.Settled, &other.Settled}, {&t.Deducted, &other.Deducted},
-		{&t.Excess, &other.Excess}, {&t.Stopped, &other.Stopped},
+		{&t.Settled, &other.Settled},
+		{&t.Deducted, &other.Deducted},
+		{&t.Excess, &other.Excess},
+		{&t.Stopped, &other.Stopped},
 	} {
 		*sum.to, _ = sum.to.Add(*sum.from) // sums of 63-bit quantities cannot leave 128 bits
 	}

@@ -76,11 +76,6 @@ func mod(a, b int64) int64 {
 	return rest
 }
 
-func firstInstantOfDay(loc *time.Location, year, month, dayOfMonth int) Instant {
-	z := zoneCache{loc: loc}
-	return z.firstInstantOfDay(wallClock(daysSince1970(year, month, dayOfMonth)) * wallClock(day))
-}
-
 // addDays moves an instant by whole days on the wall clock.
 func (z *zoneCache) addDays(t Instant, days int) Instant {
 	if days == 0 {

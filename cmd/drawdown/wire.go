@@ -229,9 +229,6 @@ func (h *heldLease) release(a *app, failed error) error {
 	return errors.Join(err, h.store.ReleaseLease(ctx, h.lease))
 }
 
-// errNotWired stands where a command is still to be plugged in.
-var errNotWired = errors.New("this is not built yet")
-
 // self says who runs this process.
 func (a *app) self() store.Process {
 	host, err := os.Hostname()
