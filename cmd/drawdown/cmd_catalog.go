@@ -136,22 +136,31 @@ func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, d
 	return nil
 }
 
+// plannedRows is how many rows of a kind of change a person is shown.
+const plannedRows = 50
+
 func (a *app) printPlan(plan *store.CatalogPlan, dryRun bool) {
-	for _, row := range plan.Added {
+	for _, row := range plan.Added[:min(len(plan.Added), plannedRows)] {
 		a.say("%s %s %s", a.ink.green("+"), row.Kind, row.Key)
 	}
-	for _, row := range plan.Changed {
+	if more := len(plan.Added) - plannedRows; more > 0 {
+		a.say("  ... and %s more; --json lists them all", groupedInt(int64(more)))
+	}
+	for _, row := range plan.Changed[:min(len(plan.Changed), plannedRows)] {
 		a.say("%s %s %s", a.ink.yellow("~"), row.Kind, row.Key)
 		for _, f := range row.Fields {
 			a.say("    %s: %s -> %s", f.Field, orNothing(f.Old), orNothing(f.New))
 		}
 	}
+	if more := len(plan.Changed) - plannedRows; more > 0 {
+		a.say("  ... and %s more changed; --json lists them all", groupedInt(int64(more)))
+	}
 	does := "Applied"
 	if dryRun {
 		does = "Would apply"
 	}
-	a.say("%s: %d added, %d changed, %d the same; %d of the database stay as they are.", does, len(plan.Added), len(plan.Changed),
-		plan.Unchanged, len(plan.Kept))
+	a.say("%s: %s added, %s changed, %s the same; %s of the database stay as they are.", does, groupedInt(int64(len(plan.Added))),
+		groupedInt(int64(len(plan.Changed))), groupedInt(int64(plan.Unchanged)), groupedInt(int64(len(plan.Kept))))
 }
 
 // orNothing writes a field that was left out.

@@ -11,7 +11,7 @@ import (
 
 // periodsCmd shows which periods are pending, settled or closed.
 type periodsCmd struct {
-	Last int `default:"20" placeholder:"N" help:"Show the newest N (default: 20)."`
+	Last int `default:"20" placeholder:"N" help:"Show the newest N settled ones, and N pending ones (default: 20)."`
 }
 
 // Help is the command's own help.
@@ -40,14 +40,15 @@ func (k *periodsCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	views, err := a.periodViews(c, max(1, k.Last))
+	views, more, err := a.periodViews(c, max(1, k.Last))
 	if err != nil {
 		return err
 	}
 	if a.flags.JSON {
 		return printJSON(a.stdout, struct {
 			Periods []periodView `json:"periods"`
-		}{append([]periodView{}, views...)})
+			More    int          `json:"more_pending"`
+		}{append([]periodView{}, views...), more})
 	}
 	t := table{columns: []column{{"period", fixed}, {"state", fixed}, {"revision", right}, {"records", right}, {"due", fixed}}}
 	for _, v := range views {
@@ -58,12 +59,15 @@ func (k *periodsCmd) Run(a *app) error {
 		t.row(v.Period, a.ink.green(v.State), groupedInt(int64(v.Revision)), groupedInt(v.Records), "")
 	}
 	t.print(a.stdout, a.ink)
+	if more > 0 {
+		a.say("\n... and %s more pending up to now.", groupedInt(int64(more)))
+	}
 	return nil
 }
 
-// periodViews gives the newest settled periods and the pending ones up to now, in their order; the period that is running
-// comes last.
-func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
+// periodViews gives the newest settled periods and the oldest pending ones, in their order, and how many more are pending
+// up to the one that is running.
+func (a *app) periodViews(c *Config, last int) ([]periodView, int, error) {
 	var settled []store.Revision
 	if _, err := os.Stat(c.State); !isMissing(err) {
 		err := a.reading(c, func(st *store.Store) (err error) {
@@ -71,7 +75,7 @@ func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	var views []periodView
@@ -80,7 +84,7 @@ func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
 		r := &settled[i]
 		var rows jobs.RowCounts
 		if err := json.Unmarshal([]byte(r.Totals), &rows); err != nil {
-			return nil, &failure{op: "read totals of period " + r.PeriodName, err: err}
+			return nil, 0, &failure{op: "read totals of period " + r.PeriodName, err: err}
 		}
 		next = r.PeriodEnd
 		views = append(views, periodView{
@@ -88,15 +92,20 @@ func (a *app) periodViews(c *Config, last int) ([]periodView, error) {
 			Records: rows.Settled,
 		})
 	}
+	views = views[max(0, len(views)-last):]
 	unit, location := rating.PeriodUnit(c.Settlement.Period), c.Settlement.TimeZone.Location
-	for now := rating.InstantOf(a.now); next <= now; {
+	pending := 0
+	for now := rating.InstantOf(a.now); next <= now; pending++ {
 		p := rating.PeriodAt(unit, location, next)
+		next = p.End
+		if pending >= last {
+			continue
+		}
 		due := p.End + rating.Instant(c.delay().Microseconds())
 		views = append(views, periodView{
 			Period: p.Name(unit, location), Start: p.Start.String(), End: p.End.String(), State: "pending",
 			Due: due.String(), due: due,
 		})
-		next = p.End
 	}
-	return views[max(0, len(views)-last):], nil
+	return views, max(0, pending-last), nil
 }

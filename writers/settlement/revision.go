@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path"
@@ -72,8 +73,13 @@ func (o *Output) Create(p rating.Period, name string, revision int, token int64,
 	if name == "" || strings.ContainsAny(name, "/\\\x00") || strings.HasPrefix(name, ".") {
 		return nil, fmt.Errorf("create revision: %q is no name for a period's folder", name)
 	}
-	if err := o.folder.makeDir(r.dir); err != nil {
-		return nil, fmt.Errorf("create revision: %w", err)
+	err := o.folder.makeDir(r.dir)
+	if errors.Is(err, fs.ErrExist) {
+		err = errors.New("it is there already, made under the same token: the settlements belong to another database, or this one is " +
+			"older than they are; put the database back that they belong to, or name another folder in output.url")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", r.dir, err)
 	}
 	r.names = o.namesOf(p, n)
 	return r, nil
