@@ -75,8 +75,8 @@ func (o *Output) Create(p rating.Period, name string, revision int, token int64,
 	}
 	err := o.folder.makeDir(r.dir)
 	if errors.Is(err, fs.ErrExist) {
-		err = errors.New("it is there already, made under the same token: the settlements belong to another database, or this one is " +
-			"older than they are; put the database back that they belong to, or name another folder in output.url")
+		err = fmt.Errorf("the settlements belong to another database, or this one is older than they are: %w; "+
+			"put the database back that they belong to, or name another folder in output.url", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", r.dir, err)
