@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,12 +15,19 @@ import (
 	"drawdown/writers/settlement"
 )
 
-// seeds are the worlds that each property is tried on.
-var seeds = []uint64{1, 2, 3}
+// worlds is on how many worlds each property is tried; more find more.
+var worlds = flag.Int("worlds", 3, "how many random worlds to settle in each way")
+
+func seeds() (list []uint64) {
+	for n := range *worlds {
+		list = append(list, uint64(n+1))
+	}
+	return list
+}
 
 func eachWorld(t *testing.T, shape worldShape, test func(*testing.T, *world)) {
 	t.Parallel()
-	for _, seed := range seeds {
+	for _, seed := range seeds() {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			test(t, newWorld(seed, shape))
@@ -38,7 +46,7 @@ var resultTables = []string{"lines", "charges", "balances", "notices"}
 func TestWorldsAreWorthIt(t *testing.T) {
 	t.Parallel()
 	seen := map[string]int{}
-	for _, seed := range seeds {
+	for _, seed := range seeds() {
 		s := newSite(t, newWorld(seed, smallWorld))
 		report := s.settle(newWorld(seed, smallWorld))
 		seen["duplicate"] += int(report.Rows.Duplicate)
