@@ -53,8 +53,10 @@
 //
 // Of Config.MemoryBytes, 5/8 may be held by chunks (open ones at most 1/8, which sets their size), 1/4 is split among the
 // Workers cursors (loaded rows, keys, sort space and hash table: the partitions are sized for it), and 1/8 is left for
-// the index of the temp file (48 bytes for each spilled chunk), batches and tallies. On top of it come 6 bytes for each
-// account of the catalog and the results: about 90 bytes for each tally and conflict. Three things can
+// the index of the temp file (48 bytes for each spilled chunk), batches and tallies. Where more is expected than the chunks
+// may hold, sealing spills them all, and the cursors get their 5/8: then open chunks may have 1/4, and fewer, larger
+// partitions do. On top of it come 6 bytes for each account of the catalog and the results: about 90 bytes for each tally
+// and conflict. Three things can
 // exceed a cursor's share, and are not bounded by it: a bucket in which millions of rows have one and the same account,
 // id and period (it cannot be cut), the different quantities of one account, meter and instant (about 40 bytes each),
 // and a single huge id.

@@ -55,6 +55,7 @@ type Shuffle struct {
 	chunkShift   int
 	storeBytes   int64        // budget of all chunks
 	cursorBytes  int64        // budget of a cursor
+	empties      bool         // sealing spills all chunks, so that the cursors get their memory
 	held         atomic.Int64 // bytes in chunks
 	conflicts    atomic.Int64
 
@@ -132,6 +133,10 @@ func (s *Shuffle) plan() int {
 	s.storeBytes = memory / 8 * 5
 	s.cursorBytes = max(memory/4/int64(s.cfg.Workers), 1)
 	open := memory / 8 / int64(s.cfg.Readers) / int64(recordSize) // records in the open chunks of a writer
+	if s.empties = s.cfg.ExpectedRecords*int64(recordSize) > s.storeBytes; s.empties {
+		s.cursorBytes = max(memory/8*5/int64(s.cfg.Workers), 1)
+		open *= 2
+	}
 
 	wanted := s.cfg.ExpectedRecords * bytesPerRecord / s.cursorBytes * skew / int64(s.cfg.Shards)
 	most := min(open/goodChunk, 1<<16) / int64(s.cfg.Shards)
@@ -202,10 +207,34 @@ func (s *Shuffle) Seal() error {
 		}
 	}
 	s.lanes, s.idle, s.sealed = nil, nil, true
+	if s.empties {
+		if err := s.empty(); err != nil {
+			return err
+		}
+	}
 	for i := range s.pieces { // in this order payers' segments are nearly sorted, also where objects overlap in time
 		slices.SortFunc(s.pieces[i].pieces, func(a, b piece) int { return cmp.Compare(a.middle, b.middle) })
 	}
 	return s.ctx.Err()
+}
+
+// empty spills the chunks that are still in memory.
+func (s *Shuffle) empty() error {
+	for i := range s.pieces {
+		for n := range s.pieces[i].pieces {
+			piece := &s.pieces[i].pieces[n]
+			if piece.chunk == nil {
+				continue
+			}
+			b, err := s.file.write(piece.chunk)
+			if err != nil {
+				return err
+			}
+			piece.block, piece.chunk = b, nil
+		}
+	}
+	s.held.Store(0)
+	return nil
 }
 
 // Spilled is how many bytes were written to the temp file so far.

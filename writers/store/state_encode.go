@@ -53,7 +53,8 @@ func EncodeState(catalog *rating.Catalog, payers []rating.PayerState) ([]byte, e
 
 // seal compresses and names a content. One goroutine and one level: the same bytes each time.
 func seal(content []byte) ([]byte, error) {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(1<<20)) // the default one costs 8 MiB for each shard
 	if err != nil {
 		return nil, err
 	}
