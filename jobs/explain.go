@@ -143,7 +143,10 @@ func (r *replay) fateOf(row *foundRow, all []foundRow) (fate, reason string) {
 			return "superseded", fmt.Sprintf("version %d of it is in %s, row %d", all[i].version, all[i].object, all[i].row)
 		}
 	}
-	if r.settled == nil {
+	switch {
+	case r.unpriced:
+		return "duplicate", fmt.Sprintf("the same as row %d of %s, which is in quarantine", r.row, r.object)
+	case r.settled == nil:
 		return "superseded", "a later version of it is in quarantine"
 	}
 	return "duplicate", fmt.Sprintf("the same as row %d of %s, which settled", r.row, r.object)

@@ -26,6 +26,7 @@ type gathered struct {
 // gatheredObject is a usage object and what was found in it.
 type gatheredObject struct {
 	Known
+	before      *Known // what was remembered of it, where it may have changed since
 	bad         bool
 	rejected    map[int]int64 // by period
 	outOfPeriod int64         // rejected rows of other periods
@@ -50,11 +51,15 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			g.skipped++
 			continue
 		}
+		var before *Known
 		if !same {
+			if was, ok := known[o.Key]; ok {
+				before = &was
+			}
 			k = Known{Object: o, Home: run.newest().Period.Start}
 		}
 		bytes += o.Size
-		g.objects = append(g.objects, gatheredObject{Known: k, rejected: map[int]int64{}})
+		g.objects = append(g.objects, gatheredObject{Known: k, before: before, rejected: map[int]int64{}})
 		g.keys = append(g.keys, o.Key)
 	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
@@ -129,6 +134,9 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 	switch {
 	case err == nil:
 		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
+		if o.before != nil && o.before.SHA256 == o.SHA256 && o.before.Home != o.Home {
+			g.keepHome(run, n, o.before.Home)
+		}
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
 		return g.reject(run, n, bad)
@@ -136,6 +144,28 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 		return fmt.Errorf("R4.5: %w; repair or remove the object, or set usage.on_bad_object: quarantine", err)
 	}
 	return fmt.Errorf("read usage object %s: %w", o.Key, err)
+}
+
+// keepHome leaves the rows that belong to no period where they stood, since the object was copied or touched, but says what
+// it said.
+func (g *gathered) keepHome(run *work, n int32, home rating.Instant) {
+	o := &g.objects[n]
+	from, _ := run.periodOf(o.Home)
+	to, ok := run.periodOf(home)
+	if !ok {
+		to = -1
+	}
+	moved := g.quarantine.rehome(n, int32(to))
+	if o.rejected[from] -= moved; o.rejected[from] == 0 {
+		delete(o.rejected, from)
+	}
+	switch {
+	case !ok:
+		o.outOfPeriod += moved
+	case moved > 0:
+		o.rejected[to] += moved
+	}
+	o.Home = home
 }
 
 // reject puts a whole object into the quarantine: no record of it settles.
@@ -176,7 +206,7 @@ func (o *objectSink) Records(r *rating.Records) error {
 func (o *objectSink) Reject(r *rating.Rejected) error {
 	object := &o.gathered.objects[o.number]
 	at := object.Home
-	if r.HasTime && r.Reason != rating.Future {
+	if !isHomeless(r) {
 		at = r.Time
 	}
 	period, ok := o.run.periodOf(at)
@@ -187,3 +217,6 @@ func (o *objectSink) Reject(r *rating.Rejected) error {
 	object.rejected[period]++
 	return o.gathered.quarantine.add(o.number, int32(period), r)
 }
+
+// isHomeless tells whether a row belongs to no period.
+func isHomeless(r *rating.Rejected) bool { return !r.HasTime || r.Reason == rating.Future }

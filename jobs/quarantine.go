@@ -32,6 +32,7 @@ type rejectedRow struct {
 	object      int32
 	period      int32
 	reason      rating.Reason
+	homeless    bool // it belongs to no period
 }
 
 func newQuarantine(dir string) *quarantine { return &quarantine{dir: dir} }
@@ -51,7 +52,9 @@ func (q *quarantine) add(object, period int32, r *rating.Rejected) error {
 	if err := gob.NewEncoder(counter).Encode(r); err != nil {
 		return fmt.Errorf("keep quarantined rows in %s: %w", q.file.Name(), err)
 	}
-	q.rows = append(q.rows, rejectedRow{offset: q.size, row: r.Row, object: object, period: period, reason: r.Reason})
+	q.rows = append(q.rows, rejectedRow{
+		offset: q.size, row: r.Row, object: object, period: period, reason: r.Reason, homeless: isHomeless(r),
+	})
 	q.size += counter.n
 	return nil
 }
@@ -72,6 +75,27 @@ func (q *quarantine) drop(object int32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.rows = slices.DeleteFunc(q.rows, func(r rejectedRow) bool { return r.object == object })
+}
+
+// rehome puts those rows of an object that belong to no period into another one, or forgets them where that is negative.
+// It tells how many they are.
+func (q *quarantine) rehome(object, period int32) (moved int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.rows = slices.DeleteFunc(q.rows, func(r rejectedRow) bool {
+		if r.object == object && r.homeless && period < 0 {
+			moved++
+			return true
+		}
+		return false
+	})
+	for i := range q.rows {
+		if r := &q.rows[i]; r.object == object && r.homeless {
+			r.period = period
+			moved++
+		}
+	}
+	return moved
 }
 
 // seal sorts what was added; nothing may be added while rows are read.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"drawdown/jobs"
 	"drawdown/rating"
@@ -135,6 +137,28 @@ func TestExplainTellsWhatWasSettled(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestExplainDuplicateOfAnUnpricedRecord: it is a duplicate all the same, and nothing later has replaced it.
+func TestExplainDuplicateOfAnUnpricedRecord(t *testing.T) {
+	t.Parallel()
+	w := lateWorld(1)
+	w.add("meters", fields{"id": "free"})
+	row := w.objects[0].rows[0]
+	row.ID, row.Meter = "unpriced", "free"
+	good := row
+	good.ID, good.Meter = "good", "m"
+	w.objects[0].rows = append(w.objects[0].rows, row, row, good)
+	s := newSite(t, w)
+	s.settleDay(w, 0)
+	var fates []string
+	for _, r := range s.explain(w, "unpriced").Rows {
+		fates = append(fates, r.Fate+" "+r.Reason)
+	}
+	same(t, "fates", []string{
+		"quarantined no_price: it has excess, and no price was in force",
+		"duplicate the same as row 2 of usage.ndjson, which is in quarantine",
+	}, fates)
 }
 
 func (s *site) explain(w *world, id string) *explainJSON {
@@ -270,6 +294,28 @@ func TestRowsOfNoPeriodStandInOne(t *testing.T) {
 		counts[name] = m.Totals.Rows.Quarantined
 	}
 	same(t, "quarantine by period", map[string]int64{"2026-10-22": 0, "2026-10-23": 2, "2026-10-24": 0, "2026-10-25": 0}, counts)
+	checkBooks(t, s)
+}
+
+// TestTouchedObjectsAreTheSame: to copy the usage folder, which makes all its times new, changes nothing.
+func TestTouchedObjectsAreTheSame(t *testing.T) {
+	t.Parallel()
+	w := lateWorld(4)
+	w.objects[0].rows = append(w.objects[0].rows, worldRow{text: "no JSON"}, worldRow{ID: "timeless", Account: "a", Meter: "m", Quantity: "1"})
+	want, s := newSite(t, w), newSite(t, w)
+	for day := 2; day <= 4; day++ {
+		until := rating.InstantOf(w.start.AddDate(0, 0, day))
+		want.settleUntil(w.later(), until)
+		report := s.settleUntil(w.later(), until)
+		if day > 2 {
+			checkRead(t, fmt.Sprintf("day %d", day), report, 1, 0, 0)
+		}
+		at := time.Unix(1_700_000_000+int64(day), 0)
+		if err := os.Chtimes(s.path("usage/usage.ndjson"), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameSite(t, "touched each day", want, s)
 	checkBooks(t, s)
 }
 

@@ -219,9 +219,9 @@ func (w *world) makeRows(shape worldShape) []worldRow {
 		rows = append(rows, w.siblings(row)...)
 	}
 	rows = append(rows, w.wrongRows(shape)...)
-	for range 1 + shape.records/50 { // outside all periods
+	for n := range 1 + shape.records/50 { // outside all periods
 		stray := rows[w.random.IntN(shape.records)]
-		stray.ID, stray.Time = "stray-"+stray.ID, spell(w.start.Add(-time.Duration(1+w.random.IntN(100))*time.Hour))
+		stray.ID, stray.Time = fmt.Sprintf("stray%d-%s", n, stray.ID), spell(w.start.Add(-time.Duration(1+w.random.IntN(100))*time.Hour))
 		rows = append(rows, stray)
 	}
 	w.random.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
