@@ -5,29 +5,33 @@ import (
 	"math/bits"
 )
 
-// idIndex finds rows by id. It is asked for every account of every page of usage, so it keeps what it touches together:
-// a slot has half of the hash and the row, and all ids stand in one arena.
+// idIndex finds rows by id. It is asked for every account of every page of usage, and what that costs are cache misses:
+// one for the slot, which has all but the id itself, and one for the id.
 type idIndex struct {
-	slots []uint64 // high half: of the hash; low half: row + 1, 0 for none
-	arena []byte
-	ends  []uint32 // of the ids in the arena, by row
+	slots []idSlot // open addressing
+	arena []byte   // all ids
+}
+
+// idSlot is a row; its length is one more than that of the id, so that an empty slot has none.
+type idSlot struct {
+	hash, row, start, length uint32
 }
 
 func newIDIndex(rows int, id func(row int) string) idIndex {
 	size := 8
-	for size < 2*rows {
+	for size < rows+rows/4 {
 		size *= 2
 	}
-	x := idIndex{slots: make([]uint64, size), ends: make([]uint32, rows)}
+	x := idIndex{slots: make([]idSlot, size)}
 	for row := range rows {
-		x.arena = append(x.arena, id(row)...)
-		x.ends[row] = uint32(len(x.arena))
-		h := hashID([]byte(id(row)))
+		text := id(row)
+		h := hashID([]byte(text))
 		i := h & uint64(size-1)
-		for x.slots[i] != 0 {
+		for x.slots[i].length != 0 {
 			i = (i + 1) & uint64(size-1)
 		}
-		x.slots[i] = h>>32<<32 | uint64(row+1)
+		x.slots[i] = idSlot{uint32(h >> 32), uint32(row), uint32(len(x.arena)), uint32(len(text)) + 1}
+		x.arena = append(x.arena, text...)
 	}
 	return x
 }
@@ -35,20 +39,15 @@ func newIDIndex(rows int, id func(row int) string) idIndex {
 func (x *idIndex) find(id []byte) (int32, bool) {
 	h := hashID(id)
 	mask := uint64(len(x.slots) - 1)
-	for i := h & mask; x.slots[i] != 0; i = (i + 1) & mask {
-		if x.slots[i]>>32 != h>>32 {
-			continue
+	for i := h & mask; ; i = (i + 1) & mask {
+		s := &x.slots[i]
+		if s.length == 0 {
+			return 0, false
 		}
-		row := uint32(x.slots[i]) - 1
-		start := uint32(0)
-		if row > 0 {
-			start = x.ends[row-1]
-		}
-		if string(x.arena[start:x.ends[row]]) == string(id) {
-			return int32(row), true
+		if s.hash == uint32(h>>32) && int(s.length) == len(id)+1 && string(x.arena[s.start:s.start+s.length-1]) == string(id) {
+			return int32(s.row), true
 		}
 	}
-	return 0, false
 }
 
 // hashID mixes eight bytes at a time by multiplying to 128 bits and folding, as wyhash does.
