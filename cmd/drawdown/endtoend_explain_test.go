@@ -319,6 +319,23 @@ func TestTouchedObjectsAreTheSame(t *testing.T) {
 	checkBooks(t, s)
 }
 
+// TestFutureRowsSettleWhenTheirTimeComes (R4.4): until then they are in quarantine, and the object, which stays as it is, is
+// read again.
+func TestFutureRowsSettleWhenTheirTimeComes(t *testing.T) {
+	t.Parallel()
+	w := lateWorld(2)
+	w.objects[0].rows = append(w.objects[0].rows, worldRow{text: "no JSON"})
+	w.objects = append(w.objects, worldObject{name: "more.ndjson", rows: []worldRow{{
+		ID: "more", Account: "a", Meter: "m", Quantity: "1", Time: spell(w.start.Add(time.Hour)),
+	}}})
+	s := newSite(t, w)
+	checkRead(t, "day 1", s.settleUntil(w.start.AddDate(0, 0, 1), rating.Never), 2, 0, 2)
+	same(t, "reasons", []string{"{reason: future}", "{reason: malformed}"}, only(s.rows("quarantine"), "reason"))
+	checkRead(t, "day 2", s.settleUntil(w.start.AddDate(0, 0, 2), rating.Never), 1, 1, 0)
+	same(t, "records", []string{"{record_id: day1}", "{record_id: day2}", "{record_id: more}"}, only(s.rows("lines"), "record_id"))
+	checkBooks(t, s)
+}
+
 // TestBadObjects (R4.5): one that cannot be read whole fails the run, or goes to quarantine as a whole until it is mended.
 func TestBadObjects(t *testing.T) {
 	t.Parallel()
