@@ -150,6 +150,9 @@ func (b *batcher) add(r *row) error {
 func (b *batcher) settle(r *row, rec *record, id []byte, timeFault string) error {
 	b.summary.Read++
 	if missing := missingField(r, rec, id); missing != "" {
+		if err := b.spoil(r, rec, id); err != nil {
+			return err
+		}
 		return b.reject(r, rec, id, rating.MissingField, missing+" is missing")
 	}
 	if !rec.hasTime {
@@ -319,9 +322,10 @@ func (b *batcher) meter(id []byte) int32 {
 	return b.meterIndex
 }
 
-// spoil keeps the version of a quarantined record, because it supersedes all the same (R4.3).
+// spoil keeps the version of a quarantined record, because it supersedes all the same (R4.3), as far as the row says which
+// record it is and in which period.
 func (b *batcher) spoil(r *row, rec *record, id []byte) error {
-	if rec.account == rating.None {
+	if rec.account == rating.None || len(id) == 0 || !rec.hasTime {
 		return nil
 	}
 	spoilt := *rec

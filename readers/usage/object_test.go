@@ -89,6 +89,7 @@ func TestMappingAndEmit(t *testing.T) {
 		{ID: "llm.csv#1#tokens", Account: acme, Meter: 4, Quantity: 4808, Time: "2026-10-01T00:00:00.999999Z", Row: 1, Attrs: 1},
 		{ID: "llm.csv#1#calls", Account: acme, Meter: calls, Quantity: 11, Time: "2026-10-01T00:00:00.999999Z", Row: 1, Attrs: 1},
 		{ID: "llm.csv#2#tokens", Account: acme, Meter: 4, Time: "2026-10-25T00:30:00Z", Row: 2, Attrs: 1, Spoilt: true},
+		{ID: "llm.csv#2#calls", Account: acme, Meter: calls, Time: "2026-10-25T00:30:00Z", Row: 2, Attrs: 1, Spoilt: true},
 	}
 	if diff := cmp.Diff(want, m.records); diff != "" {
 		t.Error(diff)
