@@ -586,8 +586,8 @@ func (p *modelPackage) open() {
 }
 
 // reminders are R6.2, seen from the end: every end that the package ever had, from when it was known to when another
-// end took its place.
-func (p *modelPackage) reminders(days []int) []modelNotice {
+// end took its place. What was due before the first period (start) is due then.
+func (p *modelPackage) reminders(days []int, start int64) []modelNotice {
 	type known struct{ end, from, until int64 }
 	ends := []known{{p.firstEnd, p.created, modelNever}}
 	for _, c := range p.changes {
@@ -602,7 +602,7 @@ func (p *modelPackage) reminders(days []int) []modelNotice {
 	var notices []modelNotice
 	for _, e := range ends {
 		for _, d := range days {
-			if due := max(daysLater(e.end, -d, p.zone), e.from); due < e.until && due < e.end {
+			if due := max(daysLater(e.end, -d, p.zone), e.from, start); due < e.until && due < e.end {
 				notices = append(notices, modelNotice{
 					At: due, Kind: "expiry_reminder", Account: p.account, Package: p.id, Threshold: strconv.Itoa(d),
 				})
@@ -704,7 +704,7 @@ func modelSettle(w *modelWorld) []modelPeriod {
 	}
 	var reminders []modelNotice
 	for _, p := range m.packages {
-		reminders = append(reminders, p.reminders(w.ReminderDays)...)
+		reminders = append(reminders, p.reminders(w.ReminderDays, w.Bounds[0])...)
 	}
 	var periods []modelPeriod
 	for i := range len(w.Bounds) - 1 {

@@ -2,6 +2,7 @@ package rating
 
 import (
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -92,6 +93,16 @@ func (s *Settler) lifeNotice(r *packageRun, kind NoticeKind, at Instant, silent 
 	})
 }
 
+// lateLifeNotice tells of the stage of a package that was entered after it had expired.
+func (s *Settler) lateLifeNotice(r *packageRun) {
+	switch {
+	case r.Stage == StageGrace:
+		s.lifeNotice(r, NoticeGrace, s.period.Start, false)
+	case r.Stage == StageRetention:
+		s.lifeNotice(r, NoticeRetention, s.period.Start, false)
+	}
+}
+
 // remind finds the expiry reminders that are due in the period (R6.2).
 func (s *Settler) remind() {
 	if len(s.reminders) == 0 {
@@ -100,11 +111,11 @@ func (s *Settler) remind() {
 	for i := range s.runs {
 		r := &s.runs[i]
 		known, end := max(r.pkg.Created, r.knownFrom), r.pkg.Expires
-		for c := 0; ; c++ {
-			superseded := Never // by what is known later
+		for c := 0; ; {
 			for c < len(r.pkg.Changes) && r.pkg.Changes[c].Kind == Resized {
 				c++
 			}
+			superseded := Never // by what is known later
 			if c < len(r.pkg.Changes) {
 				superseded = r.pkg.Changes[c].At
 			}
@@ -113,6 +124,10 @@ func (s *Settler) remind() {
 				break
 			}
 			known, end = max(superseded, r.knownFrom), r.pkg.Changes[c].Expires
+			if slices.Contains(r.late, c) {
+				known = max(known, s.period.Start)
+			}
+			c++
 		}
 	}
 }

@@ -17,7 +17,8 @@ type packageRun struct {
 	graceEnd   Instant    // once expired
 	releaseAt  Instant
 	revoked    bool
-	knownFrom  Instant // a package that was entered after it began was not known before
+	knownFrom  Instant // before that, nobody could have been told of the package
+	late       []int   // which of its changes were entered after their instants had been settled
 	row        Balance // of the current cycle in this period
 	alertFloor int64   // no threshold is crossed while Remaining stays above it; -1: none below
 	slots      []slotRef
@@ -36,6 +37,7 @@ const alertFloorUnknown = int64(1<<63 - 1)
 func (s *Settler) beginFresh(r *packageRun) {
 	r.PackageState = PackageState{
 		Package: r.Package, Stage: StageFuture, TermStart: r.pkg.Effective, TermEnd: r.pkg.Expires, Quota: r.pkg.Quota,
+		Terms: r.pkg.terms(),
 	}
 	r.setCycle(0)
 	for {
@@ -127,12 +129,12 @@ func (s *Settler) applyChange(r *packageRun, c *Change, t Instant, silent bool) 
 	case Renewed:
 		s.renew(r, c, t, silent)
 	case Extended:
-		r.extend(c)
+		s.extend(r, c, t, silent)
 	case Resized:
 		s.resize(r, c.Quota)
 	case Revoked:
 		if r.Stage == StageLive {
-			r.row.Revoked += r.Remaining
+			s.addTo(r, &r.row.Revoked, r.Remaining)
 		}
 		r.Remaining, r.Rolled = 0, 0
 		r.Stage, r.revoked = StageEnded, true
@@ -156,18 +158,50 @@ func (s *Settler) renew(r *packageRun, c *Change, t Instant, silent bool) {
 	s.grant(r, r.zone.cycleAt(r.pkg.Reset, r.TermStart, t), 0, silent)
 }
 
-func (r *packageRun) extend(c *Change) {
+func (s *Settler) extend(r *packageRun, c *Change, t Instant, silent bool) {
 	if n := len(r.NextEnds); n > 0 {
 		r.NextEnds = slices.Clone(r.NextEnds)
 		r.NextEnds[n-1] = c.Expires
 		return
 	}
-	if r.Stage != StageFuture && r.Stage != StageLive {
-		return // the catalog refuses an extension after the end
+	if r.Stage == StageFuture || r.Stage == StageLive {
+		r.TermEnd = c.Expires
+		r.setCycle(int(r.Cycle))
+		r.row.CycleEnd = r.CycleEnd
+		return
 	}
+	s.extendLate(r, c, t, silent)
+}
+
+// extendLate extends a term whose end was settled before the extension was entered: the package serves again from now on,
+// with what had expired, or with the grant of a cycle that began meanwhile.
+func (s *Settler) extendLate(r *packageRun, c *Change, t Instant, silent bool) {
 	r.TermEnd = c.Expires
+	if r.TermEnd <= t {
+		s.expire(r, silent)
+		return
+	}
+	r.ServesFrom = t
+	if n := r.zone.cycleAt(r.pkg.Reset, r.TermStart, t); n != int(r.Cycle) {
+		s.finishRow(r, StateExpired, silent)
+		s.grant(r, n, 0, silent)
+		return
+	}
+	r.Stage = StageLive
 	r.setCycle(int(r.Cycle))
+	r.Remaining, r.Lapsed = r.Lapsed, 0
 	r.row.CycleEnd = r.CycleEnd
+	s.addTo(r, &r.row.Granted, r.Remaining)
+	r.alertFloor = alertFloorUnknown
+}
+
+// addTo adds to a column of a balances row.
+func (s *Settler) addTo(r *packageRun, column *int64, quantity int64) {
+	if *column > maxQuantity-quantity {
+		s.fail(fmt.Errorf("R1.5: package %q: what was granted or revoked in one period: %w", r.pkg.ID, ErrOverflow))
+		return
+	}
+	*column += quantity
 }
 
 // resize moves the current cycle's remainder by new - old at once, not below 0; what rolled over goes last.
@@ -186,13 +220,13 @@ func (s *Settler) resize(r *packageRun, quota int64) {
 		}
 		r.Grant += quota - old
 		r.Remaining += quota - old
-		r.row.Granted += quota - old
+		s.addTo(r, &r.row.Granted, quota-old)
 		r.Arms++
 	} else {
 		r.Grant = max(0, r.Grant-(old-quota))
 		fall := min(r.Remaining, old-quota)
 		r.Remaining -= fall
-		r.row.Revoked += fall
+		s.addTo(r, &r.row.Revoked, fall)
 		r.Rolled = min(r.Rolled, r.Remaining)
 	}
 	r.alertFloor = alertFloorUnknown
@@ -207,7 +241,7 @@ func (s *Settler) pass(r *packageRun, t Instant, silent bool) bool {
 		s.turn(r, silent)
 	case r.Stage == StageLive && r.CycleEnd <= t:
 		r.row.Expired += r.Remaining
-		r.Remaining, r.Rolled = 0, 0
+		r.Lapsed, r.Remaining, r.Rolled = r.Remaining, 0, 0
 		if len(r.NextEnds) == 0 {
 			s.expire(r, silent)
 			break
@@ -248,7 +282,7 @@ func (s *Settler) grant(r *packageRun, n int, rolled int64, silent bool) {
 	if r.Grant < 0 {
 		s.fail(fmt.Errorf("R1.5: package %q: its quota and what rolled over: %w", r.pkg.ID, ErrOverflow))
 	}
-	r.Remaining, r.Rolled, r.Arms = r.Grant, rolled, 0
+	r.Remaining, r.Rolled, r.Lapsed, r.Arms = r.Grant, rolled, 0, 0
 	r.alertFloor = alertFloorUnknown
 	r.startRow()
 	r.row.Granted, r.row.RolledOver = r.Quota, rolled
@@ -318,20 +352,34 @@ func (c *Change) fingerprint() uint64 {
 	return h.Sum64()
 }
 
+// terms tells a package's terms apart that may not change once it is settled: what is left of it would mean something
+// else. They change by package_changes; its priority, its covers and its names may be edited.
+func (p *Package) terms() uint64 {
+	h := fnv.New64a()
+	var text [128]byte
+	b := strconv.AppendInt(text[:0], p.Quota, 10)
+	for _, n := range [...]int64{int64(p.Scale), int64(p.Reset), int64(p.Effective), int64(p.Expires)} {
+		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
+	h.Write(b)
+	return h.Sum64()
+}
+
 // resume gives a package the state of the period before, and applies changes that were entered after their instant had
-// been settled: they take effect now.
-func (s *Settler) resume(r *packageRun, state *PackageState) {
+// been settled: they take effect now. False: the package is over, and only remembered.
+func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	r.PackageState = *state
 	r.Applied = slices.Clone(state.Applied)
+	if r.Terms != r.pkg.terms() {
+		s.fail(fmt.Errorf("R5.3: package %q: its quota, scale, reset, effective or expires was edited after it had been settled; "+
+			"put it back as it was, and enter a package change", r.pkg.ID))
+	}
 	if r.Stage == StageGrace || r.Stage == StageRetention {
 		r.setLifeEnd()
 	}
 	r.startRow()
 	if r.Stage == StageLive {
 		r.row.Opening = r.Remaining
-	}
-	if len(r.Applied) == 0 && (len(r.pkg.Changes) == 0 || r.pkg.Changes[0].At >= s.period.Start) {
-		return
 	}
 	known := 0
 	for ; r.nextChange < len(r.pkg.Changes) && r.pkg.Changes[r.nextChange].At < s.period.Start; r.nextChange++ {
@@ -340,10 +388,35 @@ func (s *Settler) resume(r *packageRun, state *PackageState) {
 			known++
 			continue
 		}
+		r.late = append(r.late, r.nextChange)
 		s.applyChange(r, c, s.period.Start, false)
 	}
 	if known != len(state.Applied) {
-		s.fail(fmt.Errorf("R2.5: package %q: a change that was settled already is no longer in the catalog as it was; "+
-			"put it back, or settle its period again", r.pkg.ID))
+		s.fail(fmt.Errorf("R2.5: package %q: a change that was settled already is no longer in the catalog as it was; put it back",
+			r.pkg.ID))
 	}
+	return state.Stage != StageEnded
+}
+
+// rememberedDays is how long a package that is over is remembered, lest an edit of its row bring it back to life.
+const rememberedDays = 400
+
+// remember keeps what must be known of a package that is over.
+func (s *Settler) remember(r *packageRun) (PackageState, bool) {
+	p := PackageState{Package: r.Package, Stage: StageEnded, TermStart: r.TermStart, TermEnd: r.TermEnd, Terms: r.Terms}
+	p.Applied = r.pkg.changesBefore(s.period.End)
+	return p, r.TermEnd+rememberedDays*day > s.period.End
+}
+
+// changesBefore gives the fingerprints of the changes before an instant; those of a package that is over change nothing
+// any more, but are known.
+func (p *Package) changesBefore(t Instant) []uint64 {
+	var list []uint64
+	for i := range p.Changes {
+		if p.Changes[i].At < t {
+			list = append(list, p.Changes[i].fingerprint())
+		}
+	}
+	slices.Sort(list)
+	return list
 }

@@ -154,7 +154,12 @@ func (s *Settler) charge(b *Batch, i int, l *lane, quantity, rest int64) bool {
 	t := b.Time[i]
 	if l.stops {
 		if stopping := s.stopping(l, t); stopping != nil {
-			s.pairs[l.pair].usage += quantity - rest // stopped usage never counts
+			p := &s.pairs[l.pair]
+			if p.usage > maxQuantity-(quantity-rest) {
+				s.failRecord(b, i, "the month's quantity")
+				return true
+			}
+			p.usage += quantity - rest // stopped usage never counts
 			s.emitDraws(b, i, l)
 			line := s.newLine(b, i, Stopped, rest)
 			s.Result.Lines = append(s.Result.Lines, line)

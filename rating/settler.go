@@ -44,12 +44,14 @@ type Settler struct {
 	many      int
 	owned     map[int32][]int32 // runs by owner; only where the payer has many
 	shared    []int32           // runs that all accounts may draw on; likewise
+	over      []PackageState    // packages that are only remembered
 	events    []event           // a heap
 	nextEvent Instant
 	topUps    []int32 // still to come
 	stops     []Stop
 	tracked   bool
 	cash      Amount
+	topUpSum  Amount // of all top-ups so far
 	arrears   bool
 	episode   Instant // the last top-up: arrears are told once after each
 	lastTime  Instant
@@ -99,7 +101,7 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	clear(s.pairOf)
 	s.lanes.reset()
 	account := &s.catalog.Accounts[payer]
-	s.tracked, s.cash, s.arrears, s.episode = account.Tracked, account.Balance, false, Beginning
+	s.tracked, s.cash, s.arrears, s.episode, s.topUpSum = account.Tracked, account.Balance, false, Beginning, Amount{}
 	if opening == nil {
 		opening = &PayerState{}
 	}
@@ -108,33 +110,47 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	}
 	s.stops = append(s.stops, opening.Stops...)
 	s.balancesFrom, s.noticesFrom, s.chargesFrom = len(s.Result.Balances), len(s.Result.Notices), len(s.Result.Charges)
-	s.beginTopUps(account.topUps, opening.Tracked)
+	s.beginTopUps(account.topUps, opening)
 	s.beginPackages(account.packages, opening)
 	s.beginCounters(opening.Counters)
 	return s.err
 }
 
-// beginTopUps skips what was paid before the period; where nothing was settled before, it counts at once.
-func (s *Settler) beginTopUps(all []int32, known bool) {
+// beginTopUps counts what was paid before the period. Where that is not what the state has counted, a top-up was entered
+// after its instant had been settled: the difference is paid now.
+func (s *Settler) beginTopUps(all []int32, opening *PayerState) {
 	i := 0
-	for ; i < len(all) && s.catalog.TopUps[all[i]].At < s.period.Start; i++ {
-		s.episode = s.catalog.TopUps[all[i]].At
-		if s.tracked && !known {
-			s.pay(&s.catalog.TopUps[all[i]])
+	var sum Amount
+	for ok := true; i < len(all) && s.catalog.TopUps[all[i]].At < s.period.Start; i++ {
+		t := &s.catalog.TopUps[all[i]]
+		s.episode = t.At
+		if sum, ok = sum.Add(t.Amount); !ok {
+			s.failTopUp(t)
 		}
 	}
 	s.topUps = all[i:]
+	if !s.tracked {
+		return
+	}
+	if late, ok := sum.Sub(opening.TopUps); ok && late.Sign() != 0 {
+		s.pay(late, s.episode)
+	}
+	s.topUpSum = sum
 }
 
-func (s *Settler) pay(t *TopUp) {
+func (s *Settler) failTopUp(t *TopUp) {
+	s.fail(fmt.Errorf("R1.5: top-up of account %q at %v: %w", s.catalog.Accounts[s.payer].ID, t.At, ErrOverflow))
+}
+
+func (s *Settler) pay(amount Amount, at Instant) {
 	var ok bool
-	if s.cash, ok = s.cash.Add(t.Amount); !ok {
-		s.fail(fmt.Errorf("R1.5: top-up of account %q at %v: %w", s.catalog.Accounts[s.payer].ID, t.At, ErrOverflow))
+	if s.cash, ok = s.cash.Add(amount); !ok {
+		s.fail(fmt.Errorf("R1.5: balance of account %q at %v: %w", s.catalog.Accounts[s.payer].ID, at, ErrOverflow))
 	}
 	if s.cash.Sign() >= 0 {
 		s.arrears = false
 	}
-	s.episode = t.At
+	s.episode = at
 }
 
 func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
@@ -145,27 +161,42 @@ func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
 	used := s.runs[:cap(s.runs)]
 	s.runs = s.runs[:0]
 	states := opening.Packages
+	s.over = s.over[:0]
 	for _, index := range packages {
-		for len(states) > 0 && states[0].Package < index {
-			states = states[1:]
+		if len(states) > 0 && states[0].Package < index {
+			s.fail(s.strayed(states[0].Package))
+			return
 		}
 		pkg := &s.catalog.Packages[index]
 		run := packageRun{pkg: pkg, alertFloor: alertFloorUnknown, knownFrom: Beginning, slots: used[len(s.runs)].slots[:0]}
 		run.zone = s.zoneOf(pkg.Account)
 		run.Package = index
 		if len(states) > 0 && states[0].Package == index {
-			s.resume(&run, &states[0])
+			lives := s.resume(&run, &states[0])
+			states = states[1:]
+			if !lives {
+				s.over = append(s.over, run.PackageState)
+				continue
+			}
 		} else {
-			if over := pkg.Expires + Instant(pkg.GraceDays+pkg.RetentionDays+2)*day; len(pkg.Changes) == 0 && over < s.period.Start {
+			over := pkg.Expires + Instant(pkg.GraceDays+pkg.RetentionDays+2)*day
+			if len(pkg.Changes) == 0 && max(over, pkg.Expires+rememberedDays*day) < s.period.Start {
 				continue
 			}
 			s.beginFresh(&run)
 			if run.Stage == StageEnded {
+				if state, ok := s.remember(&run); ok {
+					s.over = append(s.over, state)
+				}
 				continue
 			}
 			s.openFresh(&run)
 		}
 		s.runs = append(s.runs, run)
+	}
+	if len(states) > 0 {
+		s.fail(s.strayed(states[0].Package))
+		return
 	}
 	for i := range s.runs {
 		if at := s.runs[i].nextEvent(); at < s.period.End {
@@ -202,6 +233,7 @@ func (s *Settler) indexOwners() {
 // later it is a grant of the period in which the package became known.
 func (s *Settler) openFresh(r *packageRun) {
 	r.startRow()
+	r.knownFrom = s.period.Start
 	if r.Stage != StageLive {
 		r.Remaining = 0
 	}
@@ -209,7 +241,7 @@ func (s *Settler) openFresh(r *packageRun) {
 		r.row.Opening = r.Remaining
 		return
 	}
-	r.knownFrom = s.period.Start
+	s.lateLifeNotice(r)
 	r.row.Granted, r.row.RolledOver = r.Remaining-r.Rolled, r.Rolled
 }
 
@@ -229,7 +261,13 @@ func (s *Settler) zoneOf(account int32) *zoneCache {
 func (s *Settler) beginCounters(counters []Counter) {
 	for i := range counters {
 		c := &counters[i]
-		if c.Month == s.month {
+		switch {
+		case s.catalog.Accounts[c.Account].Payer != s.payer:
+			s.fail(fmt.Errorf("R5.3: account %q has another payer than it was settled with, and the month's quantities would be lost; "+
+				"put its payer back", s.catalog.Accounts[c.Account].ID))
+		case c.Month == s.month && int(c.Scale) != s.catalog.Meters[c.Meter].Scale:
+			s.fail(fmt.Errorf("R5.3: meter %q has another scale than it was settled with; put it back", s.catalog.Meters[c.Meter].ID))
+		case c.Month == s.month:
 			p := s.addPair(c.Account, c.Meter)
 			s.pairs[p].usage, s.pairs[p].excess = c.Usage, c.Excess
 		}
@@ -257,8 +295,12 @@ func (s *Settler) advance(t Instant) {
 	for s.nextEvent <= t {
 		now := s.nextEvent
 		for len(s.topUps) > 0 && s.catalog.TopUps[s.topUps[0]].At <= now {
-			if s.tracked {
-				s.pay(&s.catalog.TopUps[s.topUps[0]])
+			if t := &s.catalog.TopUps[s.topUps[0]]; s.tracked {
+				s.pay(t.Amount, t.At)
+				var ok bool
+				if s.topUpSum, ok = s.topUpSum.Add(t.Amount); !ok {
+					s.failTopUp(t)
+				}
 			}
 			s.topUps = s.topUps[1:]
 		}
@@ -324,7 +366,7 @@ func (s *Settler) End() (*PayerState, error) {
 	s.bookCharges()
 	s.remind()
 	closing := &PayerState{
-		Payer: s.payer, Tracked: s.tracked, Cash: s.cash, Arrears: s.arrears,
+		Payer: s.payer, Tracked: s.tracked, Arrears: s.arrears,
 		Packages: make([]PackageState, 0, len(s.runs)),
 	}
 	for i := range s.runs {
@@ -332,7 +374,13 @@ func (s *Settler) End() (*PayerState, error) {
 		s.closeRow(r)
 		if r.Stage != StageEnded {
 			closing.Packages = append(closing.Packages, r.PackageState)
+		} else if over, ok := s.remember(r); ok {
+			closing.Packages = append(closing.Packages, over)
 		}
+	}
+	s.closeOver(closing)
+	if s.tracked {
+		closing.Cash, closing.TopUps = s.cash, s.topUpSum
 	}
 	s.closeCounters(closing)
 	s.closeStops(closing)
@@ -346,12 +394,33 @@ func (s *Settler) closeCounters(closing *PayerState) {
 		if p.usage != 0 {
 			closing.Counters = append(closing.Counters, Counter{
 				Account: p.account, Meter: p.meter, Month: s.month, Usage: p.usage, Excess: p.excess,
+				Scale: int32(s.catalog.Meters[p.meter].Scale),
 			})
 		}
 	}
 	slices.SortFunc(closing.Counters, func(a, b Counter) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter))
 	})
+}
+
+// closeOver keeps the packages that are only remembered, in their places.
+func (s *Settler) closeOver(closing *PayerState) {
+	kept := len(closing.Packages)
+	for i := range s.over {
+		if s.over[i].TermEnd+rememberedDays*day > s.period.End {
+			s.over[i].Applied = s.catalog.Packages[s.over[i].Package].changesBefore(s.period.End)
+			closing.Packages = append(closing.Packages, s.over[i])
+		}
+	}
+	if len(closing.Packages) > kept {
+		slices.SortFunc(closing.Packages, func(a, b PackageState) int { return cmp.Compare(a.Package, b.Package) })
+	}
+}
+
+// strayed says that a package is not where its state is.
+func (s *Settler) strayed(index int32) error {
+	return fmt.Errorf("R5.3: package %q belongs to another account or payer than it was settled with, and what is left of it would "+
+		"be lost; put its account, and the account's payer, back", s.catalog.Packages[index].ID)
 }
 
 // closeStops keeps the service stops of cycles that may still stop something.

@@ -9,6 +9,7 @@ type PayerState struct {
 	Stops    []Stop         // by account, meter, package and cycle
 	Cash     Amount         // of a tracked payer
 	Tracked  bool           // Cash counts: the payer had a balance
+	TopUps   Amount         // of a tracked payer: all that was paid in so far
 	Arrears  bool           // told, and not made whole since
 }
 
@@ -25,7 +26,7 @@ const (
 	StageLive            // may be drawn on
 	StageGrace           // expired, not renewed
 	StageRetention       // the same, later
-	StageEnded           // released or revoked: no state is kept of it
+	StageEnded           // released or revoked: remembered for a while, so that it does not begin anew
 )
 
 // PackageState is what is left of a package, in its smallest units.
@@ -42,12 +43,15 @@ type PackageState struct {
 	Grant                int64     // of this cycle: quota and what rolled over
 	Remaining            int64
 	Rolled               int64    // the part of Remaining that rolled over: used first, and not again
+	Lapsed               int64    // what expired with the term; an extension that is entered late gives it back
+	Terms                uint64   // fingerprint of what may not change once the package is settled
 	Applied              []uint64 // fingerprints of the changes that were applied, ascending
 }
 
 // Counter is Q of R1.3: what counts so far of an account, a meter and a calendar month of the billing zone.
 type Counter struct {
 	Account, Meter int32
+	Scale          int32 // of the meter, which may not change while it counts
 	Month          Month
 	Usage          int64 // served: covered or charged
 	Excess         int64 // charged

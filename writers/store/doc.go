@@ -30,12 +30,14 @@
 //	                            u length of the rest, the rest. Ascending; all later references are positions in them.
 //	u payers, u packages, u counters, u stops in total
 //	each payer, ascending:
-//	  u account; u flags (1 tracked, 2 arrears); tracked: s high, u low word of cash
+//	  u account; u flags (1 tracked, 2 arrears); tracked: s high words, then u low words of
+//	    cash and of all top-ups so far
 //	  u packages; each, ascending:
 //	    u package; u stage; s arms; s cycle; s term start, s term end - term start, s cycle start - term start,
 //	    s cycle end - cycle start, s serves from - term start; u count and s ends - term start of terms to come;
-//	    s quota, s grant - quota, s grant - remaining, s rolled; u count and 8 bytes each (little endian) of changes applied
-//	  u counters; each, ascending: u account, u meter, s month, s usage, s excess
+//	    s quota, s grant - quota, s grant - remaining, s rolled, s lapsed; 8 bytes (little endian, as all fingerprints)
+//	    of its terms; u count and 8 bytes each of changes applied
+//	  u counters; each, ascending: u account, u meter, u scale, s month, s usage, s excess
 //	  u stops; each, ascending: u account, u meter, u package, s cycle start
 //
 // Differences wrap around at 64 bits. The same state always gives the same content: everything is in ascending order,

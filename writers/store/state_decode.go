@@ -77,8 +77,8 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 	d.packages = d.table("package", len(catalog.Packages), func(i int) string { return catalog.Packages[i].ID })
 	// The least bytes that each takes bound how many there can be.
 	payers := make([]rating.PayerState, d.count(5))
-	packages := make([]rating.PackageState, d.count(15))
-	counters := make([]rating.Counter, d.count(5))
+	packages := make([]rating.PackageState, d.count(24))
+	counters := make([]rating.Counter, d.count(6))
 	stops := make([]rating.Stop, d.count(4))
 	for i := range payers {
 		p := &payers[i]
@@ -90,7 +90,13 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 		p.Counters, counters = take(d, counters)
 		for n := range p.Counters {
 			c := &p.Counters[n]
-			c.Account, c.Meter, c.Month = d.one(d.accounts), d.one(d.meters), rating.Month(d.s32())
+			c.Account, c.Meter = d.one(d.accounts), d.one(d.meters)
+			if scale := d.u(); scale <= 9 {
+				c.Scale = int32(scale)
+			} else {
+				d.fail("a meter's scale is unknown")
+			}
+			c.Month = rating.Month(d.s32())
 			c.Usage, c.Excess = d.s(), d.s()
 		}
 		p.Stops, stops = take(d, stops)
@@ -152,6 +158,14 @@ func (d *stateDecoder) u() uint64 {
 	}
 	d.b = d.b[n:]
 	return v
+}
+
+func (d *stateDecoder) u64() uint64 {
+	b := d.bytes(8)
+	if b == nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
 }
 
 func (d *stateDecoder) s() int64 {
@@ -242,7 +256,8 @@ func (d *stateDecoder) payer(p *rating.PayerState) {
 	}
 	p.Tracked, p.Arrears = flags&flagTracked != 0, flags&flagArrears != 0
 	if p.Tracked {
-		p.Cash.Hi, p.Cash.Lo = d.s(), d.u()
+		p.Cash.Hi, p.TopUps.Hi = d.s(), d.s()
+		p.Cash.Lo, p.TopUps.Lo = d.u(), d.u()
 	}
 }
 
@@ -267,11 +282,12 @@ func (d *stateDecoder) pack(p *rating.PackageState) {
 	p.Quota = d.s()
 	p.Grant = p.Quota + d.s()
 	p.Remaining = p.Grant - d.s()
-	p.Rolled = d.s()
+	p.Rolled, p.Lapsed = d.s(), d.s()
+	p.Terms = d.u64()
 	if n := d.count(8); n > 0 {
 		p.Applied = make([]uint64, n)
 		for i := range p.Applied {
-			p.Applied[i] = binary.LittleEndian.Uint64(d.bytes(8))
+			p.Applied[i] = d.u64()
 		}
 	}
 }

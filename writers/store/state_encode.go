@@ -175,8 +175,8 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 	}
 	e.u(uint64(e.accounts[p.Payer]), flags)
 	if p.Tracked {
-		e.s(p.Cash.Hi)
-		e.u(p.Cash.Lo)
+		e.s(p.Cash.Hi, p.TopUps.Hi)
+		e.u(p.Cash.Lo, p.TopUps.Lo)
 	}
 	e.u(uint64(len(p.Packages)))
 	for i := range p.Packages {
@@ -185,7 +185,7 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 	e.u(uint64(len(p.Counters)))
 	for i := range p.Counters {
 		c := &p.Counters[i]
-		e.u(uint64(e.accounts[c.Account]), uint64(e.meters[c.Meter]))
+		e.u(uint64(e.accounts[c.Account]), uint64(e.meters[c.Meter]), uint64(c.Scale))
 		e.s(int64(c.Month), c.Usage, c.Excess)
 	}
 	e.u(uint64(len(p.Stops)))
@@ -204,7 +204,8 @@ func (e *stateEncoder) pack(p *rating.PackageState) {
 	for _, end := range p.NextEnds {
 		e.s(int64(end - p.TermStart))
 	}
-	e.s(p.Quota, p.Grant-p.Quota, p.Grant-p.Remaining, p.Rolled)
+	e.s(p.Quota, p.Grant-p.Quota, p.Grant-p.Remaining, p.Rolled, p.Lapsed)
+	e.b = binary.LittleEndian.AppendUint64(e.b, p.Terms)
 	e.u(uint64(len(p.Applied)))
 	for _, applied := range p.Applied {
 		e.b = binary.LittleEndian.AppendUint64(e.b, applied)

@@ -67,12 +67,14 @@ func states(t *rapid.T) []rating.PayerState {
 		p := rating.PayerState{Payer: payer, Tracked: rapid.Bool().Draw(t, "tracked"), Arrears: rapid.Bool().Draw(t, "arrears")}
 		if p.Tracked {
 			p.Cash = rating.Amount{Hi: number(), Lo: rapid.Uint64().Draw(t, "low")}
+			p.TopUps = rating.Amount{Hi: number(), Lo: rapid.Uint64().Draw(t, "low")}
 		}
 		for _, i := range subset("packages", 8) {
 			k := rating.PackageState{
 				Package: i, Stage: rating.Stage(rapid.IntRange(0, int(rating.StageEnded)).Draw(t, "stage")), Arms: small(), Cycle: small(),
 				TermStart: instant(), TermEnd: instant(), CycleStart: instant(), CycleEnd: instant(), ServesFrom: instant(),
 				Quota: number(), Grant: number(), Remaining: number(), Rolled: number(),
+				Lapsed: number(), Terms: rapid.Uint64().Draw(t, "terms"),
 			}
 			for range rapid.IntRange(0, 2).Draw(t, "next") {
 				k.NextEnds = append(k.NextEnds, instant())
@@ -81,7 +83,7 @@ func states(t *rapid.T) []rating.PayerState {
 			p.Packages = append(p.Packages, k)
 		}
 		for _, i := range subset("counters", 6) {
-			p.Counters = append(p.Counters, rating.Counter{Account: i, Meter: i % 3, Month: rating.Month(small()), Usage: number(), Excess: number()})
+			p.Counters = append(p.Counters, rating.Counter{Account: i, Meter: i % 3, Scale: i % 4, Month: rating.Month(small()), Usage: number(), Excess: number()})
 		}
 		for _, i := range subset("stops", 6) {
 			p.Stops = append(p.Stops, rating.Stop{Account: i, Meter: i % 2, Package: i + 2, CycleStart: instant()})
