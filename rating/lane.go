@@ -15,6 +15,9 @@ type lane struct {
 	heap                  []int32 // numbers of the slots that can serve now, by rank
 	hoursUntil            Instant // until then no entry with hours begins or ends to match
 	stops                 bool    // some stop-before-excess package is among the slots
+	verdict               verdict // of stopping, as long as nothing happens to the slots
+	told                  Stop    // the last service stop found here
+	place                 int     // in the table's index
 }
 
 // slot is a package that may serve a lane, by the entries of its covers that match meter and attributes, the one that
@@ -28,6 +31,12 @@ type slot struct {
 	covers []int32
 }
 
+// verdict is which package stops what a lane's packages do not cover.
+type verdict struct {
+	known bool
+	run   int32 // None: none, the rest is excess
+}
+
 // laneTable finds lanes by account, meter and attribute set.
 type laneTable struct {
 	lanes []lane
@@ -36,7 +45,9 @@ type laneTable struct {
 }
 
 func (t *laneTable) reset() {
-	clear(t.index)
+	for i := range t.lanes { // not the whole index, which is as large as the largest payer needed
+		t.index[t.lanes[i].place] = 0
+	}
 	t.lanes = t.lanes[:0]
 	t.last = None
 }
@@ -70,7 +81,7 @@ func (t *laneTable) add(account, meter, attrs int32, place int) int32 {
 		t.index = make([]int32, 2*len(t.index))
 		for n := range t.lanes {
 			_, place := t.find(t.lanes[n].account, t.lanes[n].meter, t.lanes[n].attrs)
-			t.index[place] = int32(n) + 1
+			t.index[place], t.lanes[n].place = int32(n)+1, place
 		}
 		_, place = t.find(account, meter, attrs)
 	}
@@ -81,7 +92,10 @@ func (t *laneTable) add(account, meter, attrs int32, place int) int32 {
 		t.lanes = append(t.lanes, lane{})
 	}
 	l := &t.lanes[n]
-	*l = lane{account: account, meter: meter, attrs: attrs, slots: l.slots[:0], heap: l.heap[:0], hoursUntil: Never}
+	*l = lane{
+		account: account, meter: meter, attrs: attrs, slots: l.slots[:0], heap: l.heap[:0], hoursUntil: Never, place: place,
+		told: Stop{Package: None},
+	}
 	t.index[place] = int32(n) + 1
 	return int32(n)
 }
@@ -259,6 +273,7 @@ func (s *Settler) refresh(r *packageRun, t Instant) {
 // refreshSlot ranks a slot anew, and takes it into the heap or out of it.
 func (s *Settler) refreshSlot(l *lane, sl *slot, n int32, t Instant) {
 	r := &s.runs[sl.run]
+	l.verdict.known = false
 	if sl.place != None {
 		s.remove(l, sl.place)
 	}

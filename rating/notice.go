@@ -56,6 +56,10 @@ func dedupKey(parts ...string) string {
 // noticeStop tells of a service stop, once per account, meter and cycle of the stopping package (R3.6).
 func (s *Settler) noticeStop(b *Batch, i int, l *lane, r *packageRun) {
 	stop := Stop{Account: l.account, Meter: l.meter, Package: r.Package, CycleStart: r.CycleStart}
+	if l.told == stop {
+		return
+	}
+	l.told = stop
 	for j := range s.stops {
 		if s.stops[j] == stop {
 			return

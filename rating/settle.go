@@ -330,7 +330,17 @@ func (s *Settler) newLine(b *Batch, i int, kind LineKind, quantity int64) Line {
 // pay-per-use package is held, or none of either kind (R3.6). Held is a package from its effective time to the end of
 // its retention, used up or not.
 func (s *Settler) stopping(l *lane, t Instant) *packageRun {
-	var first *packageRun
+	if !l.verdict.known || s.bySize { // size changes with every draw
+		l.verdict = verdict{known: true, run: s.findStopping(l, t)}
+	}
+	if l.verdict.run == None {
+		return nil
+	}
+	return &s.runs[l.verdict.run]
+}
+
+func (s *Settler) findStopping(l *lane, t Instant) int32 {
+	first := None
 	var firstRank rank
 	for i := range l.slots {
 		sl := &l.slots[i]
@@ -343,11 +353,11 @@ func (s *Settler) stopping(l *lane, t Instant) *packageRun {
 			continue
 		}
 		if r.pkg.Kind == PayPerUse {
-			return nil
+			return None
 		}
 		rank := s.rankOf(r, &r.pkg.Covers[c], sl.own)
-		if first == nil || rank.before(&firstRank, s.keys, r.Package, first.Package) {
-			first, firstRank = r, rank
+		if first == None || rank.before(&firstRank, s.keys, r.Package, s.runs[first].Package) {
+			first, firstRank = sl.run, rank
 		}
 	}
 	return first
