@@ -79,29 +79,55 @@ type content interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// open opens an object and makes sure that it still is the listed one.
 func (f *Folder) open(o Object) (content, error) {
 	file, err := f.root.Open(o.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w; run again when the object stands still", err)
-	}
-	if err := unchanged(file, o); err != nil {
-		file.Close()
-		return nil, err
+		return nil, err // not a nil *os.File
 	}
 	return file, nil
 }
 
+// unchanged makes sure that an open object still is the listed one.
 func unchanged(file content, o Object) error {
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		return machineError(err)
 	}
 	if info.Size() != o.Size || !info.ModTime().Equal(o.ModTime) {
-		return fmt.Errorf("changed while it was read (%d bytes at %s, then %d bytes at %s); have its producer write it elsewhere and rename it, then run again",
-			o.Size, o.ModTime.UTC().Format(time.RFC3339Nano), info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+		return &ObjectError{o.Key, fmt.Errorf("changed while it was read (%d bytes at %s, then %d bytes at %s); have its producer write it elsewhere and rename it, then run again",
+			o.Size, o.ModTime.UTC().Format(time.RFC3339Nano), info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))}
 	}
 	return nil
+}
+
+// watchedContent remembers the first error of reading an object, which a decoder may wrap, replace or swallow.
+type watchedContent struct {
+	content
+	err error
+}
+
+func (w *watchedContent) Read(p []byte) (int, error) {
+	n, err := w.content.Read(p)
+	w.note(err)
+	return n, err
+}
+
+func (w *watchedContent) ReadAt(p []byte, at int64) (int, error) {
+	n, err := w.content.ReadAt(p, at)
+	w.note(err)
+	return n, err
+}
+
+func (w *watchedContent) note(err error) {
+	if err != nil && err != io.EOF && w.err == nil {
+		w.err = err
+	}
+}
+
+// machineError is what keeps an object from being read without being its fault: a right or a file handle that is missing, a
+// disk that fails.
+func machineError(err error) error {
+	return fmt.Errorf("%w; this is no fault of the object, and nothing is settled without it: see to it, and run again", err)
 }
 
 type formatKind uint8

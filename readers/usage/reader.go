@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"slices"
 
@@ -12,7 +13,7 @@ import (
 
 // Reader reads the usage objects of a folder. It is safe for concurrent use on different objects.
 type Reader struct {
-	folder  *Folder
+	open    func(Object) (content, error)
 	catalog *rating.Catalog
 	plan    *plan
 	now     rating.Instant
@@ -25,7 +26,7 @@ func NewReader(f *Folder, c *rating.Catalog, cfg Config, now rating.Instant) (*R
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{folder: f, catalog: c, plan: plan, now: now, sets: newSetNumbers(c.Conditions())}, nil
+	return &Reader{open: f.open, catalog: c, plan: plan, now: now, sets: newSetNumbers(c.Conditions())}, nil
 }
 
 // ObjectError says that an object cannot be read whole (R4.5).
@@ -41,12 +42,13 @@ func (e *ObjectError) Unwrap() error { return e.Err }
 // AttributeSets gives the sets seen so far by their numbers; number 0 is the empty one.
 func (r *Reader) AttributeSets() []rating.AttributeSet { return r.sets.all() }
 
-// Read reads an object into a sink. An error is the sink's, the context's, or an [*ObjectError]; after one, what the sink
-// took is not the whole object.
+// Read reads an object into a sink. An error is the sink's, the context's, the machine's, or an [*ObjectError]: where the
+// machine fails, nobody knows what the object says, and nothing may be settled as if it said nothing. After an error, what
+// the sink took is not the whole object.
 func (r *Reader) Read(ctx context.Context, o Object, sink Sink) (Summary, error) {
 	guarded := &guardedSink{sink: sink}
 	b := newBatcher(r, o, guarded)
-	err := r.read(ctx, o, func(file content) error {
+	err := r.read(ctx, o, &guarded.busy, func(file content) error {
 		var err error
 		if b.summary.SHA256, err = r.decode(ctx, o, file, b); err != nil {
 			return err
@@ -62,47 +64,77 @@ func (r *Reader) Read(ctx context.Context, o Object, sink Sink) (Summary, error)
 	return b.summary, nil
 }
 
-// guardedSink remembers the sink's own error, which is not the object's fault.
+// guardedSink remembers the sink's own error, and that it is at work: neither an error nor a panic of it is the object's
+// fault.
 type guardedSink struct {
 	sink Sink
+	busy bool
 	err  error
 }
 
 func (g *guardedSink) Records(b *rating.Records) error {
-	g.err = g.sink.Records(b)
-	return g.err
+	return g.call(func() error { return g.sink.Records(b) })
 }
 
 func (g *guardedSink) Reject(b *rating.Rejected) error {
-	g.err = g.sink.Reject(b)
+	return g.call(func() error { return g.sink.Reject(b) })
+}
+
+func (g *guardedSink) call(sink func() error) error {
+	if g.err == nil {
+		g.busy = true
+		g.err = sink()
+		g.busy = false
+	}
 	return g.err
 }
 
-// read opens an object, lets it be read, and makes sure that it did not change meanwhile.
-func (r *Reader) read(ctx context.Context, o Object, work func(content) error) (err error) {
+// read opens an object, lets it be read, and makes sure that it did not change meanwhile. A panic of work while busy is
+// none of a decoder.
+func (r *Reader) read(ctx context.Context, o Object, busy *bool, work func(content) error) error {
 	if o.Size > r.plan.maxObject {
 		return &ObjectError{o.Key, fmt.Errorf("has %d bytes, more than usage.max_object_size, %d; split it or raise the limit", o.Size, r.plan.maxObject)}
 	}
-	file, err := r.folder.open(o)
+	file, err := r.open(o)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &ObjectError{o.Key, fmt.Errorf("has vanished since it was listed (%w); run again when the object stands still", err)}
+	case err != nil:
+		return machineError(err)
+	}
+	defer file.Close()
+	if err := unchanged(file, o); err != nil {
+		return err
+	}
+	watched := &watchedContent{content: file}
+	err = contained(watched, busy, work)
+	if watched.err != nil {
+		return machineError(watched.err)
+	}
+	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
+		return err
+	}
+	if changed := unchanged(file, o); changed != nil {
+		return changed // and that is why, if it could not be decoded
+	}
 	if err != nil {
 		return &ObjectError{o.Key, err}
 	}
-	defer file.Close()
+	return nil
+}
+
+// contained works on an object, and makes an error of a decoder's panic.
+func contained(file content, busy *bool, work func(content) error) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			err = &ObjectError{o.Key, fmt.Errorf("its decoder failed: %v; report this with the object\n%s", p, debug.Stack())}
+		switch p := recover(); {
+		case p == nil:
+		case *busy:
+			panic(p)
+		default:
+			err = fmt.Errorf("its decoder failed: %v; report this with the object\n%s", p, debug.Stack())
 		}
 	}()
-	if err := work(file); err != nil {
-		if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
-			return err
-		}
-		return &ObjectError{o.Key, err}
-	}
-	if err := unchanged(file, o); err != nil {
-		return &ObjectError{o.Key, err}
-	}
-	return nil
+	return work(file)
 }
 
 // rows takes the rows of an object, one after another.
@@ -142,7 +174,7 @@ func (r *Reader) Raw(ctx context.Context, o Object, numbers []int64) (map[int64]
 	if len(numbers) == 0 {
 		return p.found, nil
 	}
-	err := r.read(ctx, o, func(file content) error {
+	err := r.read(ctx, o, new(bool), func(file content) error {
 		_, err := r.decode(ctx, o, file, p)
 		if errors.Is(err, errEnough) {
 			return nil
