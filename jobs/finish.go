@@ -36,16 +36,19 @@ func (s *Settle) balance(ctx context.Context, run *work, g *gathered, all *rated
 			}})
 		}
 	}
-	if err := s.rejectLate(ctx, g, inputs, late); err != nil {
-		return err
+	for i := range late {
+		inputs[late[i].period].of(late[i].object).Quarantined++
 	}
 	if err := s.checkRows(run, g, inputs); err != nil {
+		return err
+	}
+	if err := s.limitQuarantine(run, g, late); err != nil {
 		return err
 	}
 	if err := s.checkQuantities(run, g, all, unpriced); err != nil {
 		return err
 	}
-	return s.limitQuarantine(run, g)
+	return s.rejectLate(ctx, g, late)
 }
 
 func (s *Settle) meterID(meter int32) string {
@@ -102,15 +105,21 @@ type lateRejection struct {
 	rejected       rating.Rejected
 }
 
+const (
+	maxLateRejections = 1 << 20 // rows that are found out after reading; they stand in memory
+	rawAtATime        = 1 << 14 // rows whose bytes are fetched in one go
+)
+
 // rejectLate fetches the bytes of rows once more, and puts them into the quarantine.
-func (s *Settle) rejectLate(ctx context.Context, g *gathered, inputs []objectRows, late []lateRejection) error {
+func (s *Settle) rejectLate(ctx context.Context, g *gathered, late []lateRejection) error {
 	slices.SortFunc(late, func(a, b lateRejection) int {
-		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.rejected.Row, b.rejected.Row))
+		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.rejected.Row, b.rejected.Row),
+			cmp.Compare(a.rejected.RecordID, b.rejected.RecordID), cmp.Compare(a.rejected.Meter, b.rejected.Meter))
 	})
 	for len(late) > 0 {
 		object, n := late[0].object, 0
 		var rows []int64
-		for n < len(late) && late[n].object == object {
+		for n < len(late) && late[n].object == object && len(rows) < rawAtATime {
 			if len(rows) == 0 || rows[len(rows)-1] != late[n].rejected.Row {
 				rows = append(rows, late[n].rejected.Row)
 			}
@@ -123,7 +132,6 @@ func (s *Settle) rejectLate(ctx context.Context, g *gathered, inputs []objectRow
 		for i := range late[:n] {
 			r := &late[i]
 			r.rejected.Raw = raw[r.rejected.Row]
-			inputs[r.period].of(object).Quarantined++
 			if err := g.quarantine.add(object, r.period, &r.rejected); err != nil {
 				return err
 			}
@@ -154,7 +162,7 @@ func (s *Settle) checkRows(run *work, g *gathered, inputs []objectRows) error {
 	for n := range g.objects {
 		if o := &g.objects[n]; placed[n] != o.Read {
 			return fmt.Errorf("R4.6: object %s: %d rows were read, but %d are accounted for; this is a fault of the program, "+
-				"nothing was committed", o.Key, o.Read, placed[n])
+				"and nothing of these periods was committed", o.Key, o.Read, placed[n])
 		}
 		run.rows.Read += g.objects[n].Read
 	}
@@ -192,7 +200,7 @@ func (s *Settle) checkQuantities(run *work, g *gathered, all *rated, unpriced []
 			expected, _ := handed[i][m].Sub(unpriced[i][m])
 			if !all.periods[i].meters[m].Balanced() || report.Settled != expected {
 				return fmt.Errorf("R4.6: period %s, meter %s: %v were to be settled, %v are, of which deducted %v, excess %v, stopped %v; "+
-					"this is a fault of the program, nothing was committed",
+					"this is a fault of the program, and nothing of these periods was committed",
 					p.Name, report.Meter, expected, report.Settled, report.Deducted, report.Excess, report.Stopped)
 			}
 			p.Meters = append(p.Meters, report)
@@ -217,16 +225,23 @@ func (s *Settle) meterReport(m int32, t *rating.Totals) (MeterReport, error) {
 }
 
 // limitQuarantine fails the run when too much of it is in quarantine: a wrong mapping must not settle an empty month.
-func (s *Settle) limitQuarantine(run *work, g *gathered) error {
+func (s *Settle) limitQuarantine(run *work, g *gathered, late []lateRejection) error {
 	reasons := map[string]int64{}
-	for _, r := range g.quarantine.rows {
-		run.periods[r.period].Quarantined[r.reason.String()]++
-		reasons[r.reason.String()]++
+	count := func(period int32, reason rating.Reason) {
+		run.periods[period].Quarantined[reason.String()]++
+		reasons[reason.String()]++
 	}
-	quarantined, read := run.rows.Quarantined, run.rows.Read-run.rows.OutOfPeriod
+	for _, r := range g.quarantine.rows {
+		count(r.period, r.reason)
+	}
+	for i := range late {
+		count(late[i].period, late[i].rejected.Reason)
+	}
+	quarantined := run.earlier.Quarantined + run.rows.Quarantined
+	read := run.earlier.inPeriod() + run.rows.inPeriod()
 	if exceeds(quarantined, read, s.MaxQuarantinePercent) {
 		return fmt.Errorf("R4.4: %d of %d rows (%s) are in quarantine (%s), more than settlement.max_quarantine allows; "+
-			"nothing was committed: mend the mapping, the catalog or the rows, or raise settlement.max_quarantine",
+			"nothing of these periods was committed: mend the mapping, the catalog or the rows, or raise settlement.max_quarantine",
 			quarantined, read, percent(quarantined, read), mostFrequent(reasons))
 	}
 	return nil

@@ -28,6 +28,9 @@ type gatheredObject struct {
 	Known
 	before      *Known // what was remembered of it, where it may have changed since
 	bad         bool
+	fresh       bool          // no run before has read this version of it
+	homeless    bool          // it has rows that belong to no period
+	late        int64         // rows of periods that were settled before the object was there
 	rejected    map[int]int64 // by period
 	outOfPeriod int64         // rejected rows of other periods
 }
@@ -56,15 +59,15 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			if was, ok := known[o.Key]; ok {
 				before = &was
 			}
-			k = Known{Object: o, Home: run.newest().Period.Start}
+			k = Known{Object: o, Home: run.home}
 		}
 		bytes += o.Size
-		g.objects = append(g.objects, gatheredObject{Known: k, before: before, rejected: map[int]int64{}})
+		g.objects = append(g.objects, gatheredObject{Known: k, before: before, fresh: !same, rejected: map[int]int64{}})
 		g.keys = append(g.keys, o.Key)
 	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
 		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
-		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers,
+		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers, MaxConflicts: maxLateRejections,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
@@ -137,6 +140,13 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 		if o.before != nil && o.before.SHA256 == o.SHA256 && o.before.Home != o.Home {
 			g.keepHome(run, n, o.before.Home)
 		}
+		if !o.homeless { // then no period has it among its inputs on that account
+			o.Home = rating.Beginning
+		}
+		o.late = sink.late
+		if o.before != nil && o.before.SHA256 == o.SHA256 {
+			o.late = 0
+		}
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
 		return g.reject(run, n, bad)
@@ -175,7 +185,11 @@ func (g *gathered) reject(run *work, n int32, bad *ObjectError) error {
 	clear(o.rejected)
 	o.outOfPeriod = 0
 	o.bad, o.Read, o.First, o.Last = true, 1, rating.Never, rating.Beginning
-	period := len(run.periods) - 1
+	period, ok := run.periodOf(run.home)
+	if !ok {
+		o.outOfPeriod = 1
+		return nil
+	}
 	o.rejected[period] = 1
 	return g.quarantine.add(n, int32(period), &rating.Rejected{Reason: rating.BadObject, Detail: bad.Err.Error()})
 }
@@ -190,12 +204,20 @@ type objectSink struct {
 	busy     time.Duration
 	catalog  *rating.Catalog
 	filter   filter
+	late     int64 // rows of periods that are settled already
 }
 
 func (o *objectSink) Records(r *rating.Records) error {
 	started := o.clock()
 	if o.run.only != rating.None {
 		r = o.filter.keep(o.catalog, o.run.only, r)
+	}
+	if object := &o.gathered.objects[o.number]; object.fresh && o.run.opening != nil {
+		for _, t := range r.Time {
+			if o.run.settledFrom <= t && t < o.run.periods[0].Period.Start {
+				o.late++
+			}
+		}
 	}
 	err := o.writer.Records(r)
 	o.busy += o.clock().Sub(started)
@@ -205,9 +227,9 @@ func (o *objectSink) Records(r *rating.Records) error {
 // Reject keeps a row for the period it belongs to; a row that belongs to none stands in its object's home period.
 func (o *objectSink) Reject(r *rating.Rejected) error {
 	object := &o.gathered.objects[o.number]
-	at := object.Home
-	if !isHomeless(r) {
-		at = r.Time
+	at := r.Time
+	if isHomeless(r) {
+		at, object.homeless = object.Home, true
 	}
 	period, ok := o.run.periodOf(at)
 	if !ok {

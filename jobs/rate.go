@@ -214,6 +214,11 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 		}
 		p.notices = append(p.notices, w.settler.Result.Notices...)
 		p.unpriced = append(p.unpriced, w.settler.Result.Unpriced...)
+		if len(p.unpriced) > maxLateRejections {
+			return fmt.Errorf("R4.4: more than %d records have excess and no price is in force for them, as for meter %s; "+
+				"give it a price, or settlement.max_quarantine would be exceeded at the end", maxLateRejections,
+				w.Catalog.Meters[p.unpriced[0].Meter].ID)
+		}
 		w.lap(stageRate)
 		if err := w.append(payer, i, &w.settler.Result); err != nil {
 			return err

@@ -18,7 +18,13 @@ type Report struct {
 	Skipped int // objects that cannot hold the periods' records, and were not read again
 	Read    int64
 	Rows    RowCounts // over all periods; in a period's own counts, other periods' rows are out of period
-	Elapsed time.Duration
+	More    bool      // more periods are pending than a dry run looks at
+	// Late counts rows of periods that had been settled before their object came, or changed: nothing has settled them.
+	Late        int64
+	LateObjects []string // some of the objects
+	Elapsed     time.Duration
+
+	read map[string]int64 // records by object
 }
 
 // Stage is how long a part of the work took, summed over the workers.
@@ -57,29 +63,4 @@ type MeterReport struct {
 type CurrencyAmount struct {
 	Currency string
 	Amount   rating.Amount
-}
-
-// Explanation is all that is known of one record id (see explain).
-type Explanation struct {
-	RecordID string
-	Rows     []ExplainedRow
-}
-
-// ExplainedRow is one row of the usage that bears the id, and what became of it.
-type ExplainedRow struct {
-	Object  string
-	Row     int64
-	Account string
-	Meter   string
-	Period  string // name; empty where the row belongs to no settled period
-	Fate    string // settled, duplicate, superseded, quarantined, out_of_period, not settled yet
-	Reason  string // of quarantine, or in words
-	Raw     []byte
-	Settled *SettledRecord // where it settled
-}
-
-// SettledRecord is a record as it settled: what it met, and its lines.
-type SettledRecord struct {
-	Explanation rating.Explanation
-	Lines       []rating.Line
 }

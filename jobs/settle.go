@@ -40,24 +40,35 @@ type Settle struct {
 	Progress func(stage string, done, total int64) // may be nil
 }
 
-// maxPeriods is how many periods one commit covers at most; a longer backlog is settled in several.
-const maxPeriods = 62
+// A long backlog is settled in several commits: one covers so many periods at most, and fewer where closing states of so
+// many packages would take more than a quarter of the memory.
+const (
+	maxPeriods      = 62
+	packageBytes    = 160 // of a package's closing state in a period
+	maxLateExamples = 5
+)
+
+func (s *Settle) periodsAtOnce() int {
+	fit := s.MemoryBytes / 4 / max(1, int64(len(s.Catalog.Packages))*packageBytes)
+	return int(min(max(fit, 1), maxPeriods))
+}
 
 // Run settles. What it reports was committed, also where it then fails.
 func (s *Settle) Run(ctx context.Context) (*Report, error) {
 	started := s.Clock()
-	report := &Report{DryRun: s.DryRun}
+	report := &Report{DryRun: s.DryRun, read: map[string]int64{}}
 	stages := &stages{}
 	for {
 		done, err := s.runOnce(ctx, report, stages)
 		report.Elapsed = s.Clock().Sub(started)
 		report.Stages = stages.list()
-		if err == nil && done && !s.DryRun {
-			err = s.publish(ctx)
+		if !done && err == nil && !s.DryRun {
+			continue
 		}
-		if done || err != nil || s.DryRun {
-			return report, err
+		if !s.DryRun && (err == nil || len(report.Periods) > 0) {
+			err = errors.Join(err, s.publish(context.WithoutCancel(ctx)))
 		}
+		return report, err
 	}
 }
 
@@ -67,6 +78,11 @@ type work struct {
 	opening *Settled // nil: nothing was settled before
 	stages  *stages
 	only    int32 // the payer whose records alone are wanted, or None
+
+	home        rating.Instant // start of the newest pending period, where rows of no period stand
+	more        bool           // periods are pending after these
+	settledFrom rating.Instant // settlement.start
+	earlier     RowCounts      // of the commits before, in the same run
 
 	inputs []objectRows // by period
 	rows   RowCounts    // over all periods
@@ -94,7 +110,7 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 	if err != nil {
 		return false, err
 	}
-	run.stages = stages
+	run.stages, run.earlier = stages, report.Rows
 	if len(run.periods) == 0 {
 		if len(report.Periods) == 0 {
 			report.Nothing = s.whyNothing(run)
@@ -105,16 +121,35 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 	if err != nil {
 		return false, err
 	}
-	report.Ignored, report.Objects, report.Skipped = g.ignored, report.Objects+len(g.objects), report.Skipped+g.skipped
-	report.Read += g.read
 	err = s.compute(ctx, run, g)
 	if err = errors.Join(err, g.close()); err != nil {
 		return false, err
 	}
-	report.Periods = append(report.Periods, run.periods...)
-	report.Rows.add(&run.rows)
-	return len(run.periods) < maxPeriods, nil
+	report.take(run, g)
+	return !run.more, nil
 }
+
+// take adds what was settled. An object that is read for several commits counts once.
+func (r *Report) take(run *work, g *gathered) {
+	r.Ignored, r.Skipped, r.More = g.ignored, g.skipped, run.more
+	r.Periods = append(r.Periods, run.periods...)
+	r.Rows.add(&run.rows)
+	for i := range g.objects {
+		o := &g.objects[i]
+		r.read[o.Key] = o.Read
+		if r.Late += o.late; o.late > 0 && len(r.LateObjects) < maxLateExamples {
+			r.LateObjects = append(r.LateObjects, o.Key)
+		}
+	}
+	r.Objects, r.Read = len(r.read), 0
+	for _, rows := range r.read {
+		r.Read += rows
+	}
+	r.Rows.Read = r.Read
+	r.Rows.OutOfPeriod = r.Read - r.Rows.inPeriod()
+}
+
+func (c *RowCounts) inPeriod() int64 { return c.Settled + c.Duplicate + c.Superseded + c.Quarantined }
 
 // plan finds the pending periods: those that have ended, with the delay, since the last one settled.
 func (s *Settle) plan(ctx context.Context) (*work, error) {
@@ -122,13 +157,18 @@ func (s *Settle) plan(ctx context.Context) (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the last settled period: %w", err)
 	}
-	w := &work{opening: last, only: rating.None}
+	w := &work{opening: last, only: rating.None, settledFrom: s.Start}
 	next := rating.PeriodAt(s.Unit, s.Catalog.Zone, s.Start)
 	if last != nil {
 		next = rating.PeriodAt(s.Unit, s.Catalog.Zone, last.Period.End)
 	}
 	delay := rating.Instant(s.Delay.Microseconds())
-	for next.End+delay <= s.Now && next.End <= s.Until && len(w.periods) < maxPeriods {
+	for most := s.periodsAtOnce(); next.End+delay <= s.Now && next.End <= s.Until; {
+		w.home = next.Start
+		if w.more = len(w.periods) == most; w.more {
+			next = rating.PeriodAt(s.Unit, s.Catalog.Zone, next.End)
+			continue
+		}
 		w.periods = append(w.periods, PeriodReport{
 			Period: next, Name: next.Name(s.Unit, s.Catalog.Zone), Revision: 1, Notices: map[string]int{},
 			Quarantined: map[string]int64{},

@@ -148,7 +148,8 @@ func (t *Totals) Add(other *Totals) {
 	}
 }
 
-// Balanced tells whether every unit settled was deducted, charged or stopped.
+// Balanced tells whether every unit settled was deducted, charged or stopped. That the lines say so too is checked where
+// they are read back.
 func (t *Totals) Balanced() bool {
 	sum, _ := t.Deducted.Add(t.Excess)
 	sum, _ = sum.Add(t.Stopped)
