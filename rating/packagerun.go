@@ -37,7 +37,7 @@ const alertFloorUnknown = int64(1<<63 - 1)
 func (s *Settler) beginFresh(r *packageRun) {
 	r.PackageState = PackageState{
 		Package: r.Package, Stage: StageFuture, TermStart: r.pkg.Effective, TermEnd: r.pkg.Expires, Quota: r.pkg.Quota,
-		Terms: r.pkg.terms(),
+		Terms: r.pkg.terms(), Scale: int32(r.pkg.Scale),
 	}
 	r.setCycle(0)
 	for {
@@ -357,8 +357,9 @@ func (c *Change) fingerprint() uint64 {
 func (p *Package) terms() uint64 {
 	h := fnv.New64a()
 	var text [128]byte
-	b := strconv.AppendInt(text[:0], p.Quota, 10)
-	for _, n := range [...]int64{int64(p.Scale), int64(p.Reset), int64(p.Effective), int64(p.Expires)} {
+	quota := DecimalOf(p.Quota, p.Scale)
+	b := strconv.AppendInt(text[:0], quota.Hi, 10)
+	for _, n := range [...]int64{int64(quota.Lo), int64(p.Reset), int64(p.Effective), int64(p.Expires)} {
 		b = strconv.AppendInt(append(b, ' '), n, 10)
 	}
 	h.Write(b)
@@ -371,9 +372,10 @@ func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	r.PackageState = *state
 	r.Applied = slices.Clone(state.Applied)
 	if r.Terms != r.pkg.terms() {
-		s.fail(fmt.Errorf("R5.3: package %q: its quota, scale, reset, effective or expires was edited after it had been settled; "+
+		s.fail(fmt.Errorf("R5.3: package %q: its quota, reset, effective or expires was edited after it had been settled; "+
 			"put it back as it was, and enter a package change", r.pkg.ID))
 	}
+	s.rescale(r)
 	if r.Stage == StageGrace || r.Stage == StageRetention {
 		r.setLifeEnd()
 	}
@@ -398,12 +400,30 @@ func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	return state.Stage != StageEnded
 }
 
+// rescale makes the state's quantities those of the package's present scale, which rises when a finer meter is covered.
+func (s *Settler) rescale(r *packageRun) {
+	rise := r.pkg.Scale - int(r.Scale)
+	if rise < 0 {
+		s.fail(fmt.Errorf("R5.3: package %q: its scale was %d when it was settled, and what is left may not fit %d decimals; "+
+			"write scale: %d", r.pkg.ID, r.Scale, r.pkg.Scale, r.Scale))
+		return
+	}
+	r.Scale = int32(r.pkg.Scale)
+	for _, quantity := range [...]*int64{&r.Quota, &r.Grant, &r.Remaining, &r.Rolled, &r.Lapsed} {
+		if *quantity > maxQuantity/pow10[rise] {
+			s.fail(fmt.Errorf("R1.5: package %q: what is left of it, with %d decimals: %w", r.pkg.ID, r.pkg.Scale, ErrOverflow))
+			return
+		}
+		*quantity *= pow10[rise]
+	}
+}
+
 // rememberedDays is how long a package that is over is remembered, lest an edit of its row bring it back to life.
 const rememberedDays = 400
 
 // remember keeps what must be known of a package that is over.
 func (s *Settler) remember(r *packageRun) (PackageState, bool) {
-	p := PackageState{Package: r.Package, Stage: StageEnded, TermStart: r.TermStart, TermEnd: r.TermEnd, Terms: r.Terms}
+	p := PackageState{Package: r.Package, Stage: StageEnded, TermStart: r.TermStart, TermEnd: r.TermEnd, Terms: r.Terms, Scale: r.Scale}
 	p.Applied = r.pkg.changesBefore(s.period.End)
 	return p, r.TermEnd+rememberedDays*day > s.period.End
 }

@@ -33,6 +33,7 @@ const (
 type PackageState struct {
 	Package              int32
 	Stage                Stage
+	Scale                int32   // of the quantities here
 	Arms                 int32   // resizes in this cycle that lifted the remainder: alerts may fire again after each
 	Cycle                int32   // number of the cycle in its term, from 0
 	TermStart, TermEnd   Instant // of the current term; cycles are counted from its start

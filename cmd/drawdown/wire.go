@@ -189,15 +189,21 @@ func (h *heldLease) start(ctx context.Context, clock func() time.Time) (err erro
 func (h *heldLease) heartbeat(clock func() time.Time) {
 	ticker := time.NewTicker(store.LeaseTTL / 4)
 	defer ticker.Stop()
+	renewed := clock()
 	for {
 		select {
 		case <-h.ctx.Done():
 			return
 		case <-ticker.C:
-			if err := h.store.RenewLease(h.ctx, h.lease, rating.InstantOf(clock())); err != nil {
+			now := clock()
+			err := h.store.RenewLease(h.ctx, h.lease, rating.InstantOf(now))
+			switch {
+			case err == nil:
+				renewed = now
+			case errors.Is(err, store.ErrFenced) || now.Sub(renewed) >= store.LeaseTTL:
 				h.cancel(err)
 				return
-			}
+			} // a database that is busy for a moment is asked again before the lease runs out
 		}
 	}
 }

@@ -33,7 +33,7 @@
 //	  u account; u flags (1 tracked, 2 arrears); tracked: s high words, then u low words of
 //	    cash and of all top-ups so far
 //	  u packages; each, ascending:
-//	    u package; u stage; s arms; s cycle; s term start, s term end - term start, s cycle start - term start,
+//	    u package; u stage; u scale; s arms; s cycle; s term start, s term end - term start, s cycle start - term start,
 //	    s cycle end - cycle start, s serves from - term start; u count and s ends - term start of terms to come;
 //	    s quota, s grant - quota, s grant - remaining, s rolled, s lapsed; 8 bytes (little endian, as all fingerprints)
 //	    of its terms; u count and 8 bytes each of changes applied

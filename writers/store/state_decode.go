@@ -77,7 +77,7 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 	d.packages = d.table("package", len(catalog.Packages), func(i int) string { return catalog.Packages[i].ID })
 	// The least bytes that each takes bound how many there can be.
 	payers := make([]rating.PayerState, d.count(5))
-	packages := make([]rating.PackageState, d.count(24))
+	packages := make([]rating.PackageState, d.count(25))
 	counters := make([]rating.Counter, d.count(6))
 	stops := make([]rating.Stop, d.count(4))
 	for i := range payers {
@@ -91,12 +91,7 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 		for n := range p.Counters {
 			c := &p.Counters[n]
 			c.Account, c.Meter = d.one(d.accounts), d.one(d.meters)
-			if scale := d.u(); scale <= 9 {
-				c.Scale = int32(scale)
-			} else {
-				d.fail("a meter's scale is unknown")
-			}
-			c.Month = rating.Month(d.s32())
+			c.Scale, c.Month = d.scale(), rating.Month(d.s32())
 			c.Usage, c.Excess = d.s(), d.s()
 		}
 		p.Stops, stops = take(d, stops)
@@ -158,6 +153,15 @@ func (d *stateDecoder) u() uint64 {
 	}
 	d.b = d.b[n:]
 	return v
+}
+
+func (d *stateDecoder) scale() int32 {
+	scale := d.u()
+	if scale > 9 {
+		d.fail("a scale is unknown")
+		return 0
+	}
+	return int32(scale)
 }
 
 func (d *stateDecoder) u64() uint64 {
@@ -267,7 +271,7 @@ func (d *stateDecoder) pack(p *rating.PackageState) {
 	if stage > uint64(rating.StageEnded) {
 		d.fail("a package's stage is unknown")
 	}
-	p.Stage, p.Arms, p.Cycle = rating.Stage(stage), d.s32(), d.s32()
+	p.Stage, p.Scale, p.Arms, p.Cycle = rating.Stage(stage), d.scale(), d.s32(), d.s32()
 	p.TermStart = rating.Instant(d.s())
 	p.TermEnd = p.TermStart + rating.Instant(d.s())
 	p.CycleStart = p.TermStart + rating.Instant(d.s())

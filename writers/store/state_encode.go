@@ -197,7 +197,7 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 }
 
 func (e *stateEncoder) pack(p *rating.PackageState) {
-	e.u(uint64(e.packages[p.Package]), uint64(p.Stage))
+	e.u(uint64(e.packages[p.Package]), uint64(p.Stage), uint64(p.Scale))
 	e.s(int64(p.Arms), int64(p.Cycle), int64(p.TermStart), int64(p.TermEnd-p.TermStart), int64(p.CycleStart-p.TermStart),
 		int64(p.CycleEnd-p.CycleStart), int64(p.ServesFrom-p.TermStart))
 	e.u(uint64(len(p.NextEnds)))

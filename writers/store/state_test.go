@@ -74,7 +74,7 @@ func states(t *rapid.T) []rating.PayerState {
 				Package: i, Stage: rating.Stage(rapid.IntRange(0, int(rating.StageEnded)).Draw(t, "stage")), Arms: small(), Cycle: small(),
 				TermStart: instant(), TermEnd: instant(), CycleStart: instant(), CycleEnd: instant(), ServesFrom: instant(),
 				Quota: number(), Grant: number(), Remaining: number(), Rolled: number(),
-				Lapsed: number(), Terms: rapid.Uint64().Draw(t, "terms"),
+				Scale: i % 10, Lapsed: number(), Terms: rapid.Uint64().Draw(t, "terms"),
 			}
 			for range rapid.IntRange(0, 2).Draw(t, "next") {
 				k.NextEnds = append(k.NextEnds, instant())
