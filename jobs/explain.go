@@ -5,10 +5,62 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"drawdown/rating"
 )
+
+// Explanation is all that is known of one record id.
+type Explanation struct {
+	RecordID string
+	Rows     []ExplainedRow
+}
+
+// ExplainedRow is one row of the usage that bears the id, and what became of it.
+type ExplainedRow struct {
+	Object   string
+	Row      int64
+	Account  string
+	Meter    string
+	Readable bool // then there are:
+	Time     rating.Instant
+	Quantity rating.Amount // DECIMAL(38,9)
+	Period   string        // name; empty where the row belongs to no settled period
+	Fate     string        // settled, duplicate, superseded, quarantined, out_of_period, not settled
+	Reason   string        // of quarantine, or in words
+	Note     string        // what else there is to say; may be empty
+	Raw      []byte        // of a row that cannot be read
+	Settled  *SettledRecord
+}
+
+// SettledRecord is a record as it was settled.
+type SettledRecord struct {
+	Lines   []BookedLine        // as they stand in the settlement
+	Met     *rating.Explanation // what it met, found by settling it once more; nil where that fails
+	Differs bool                // settled once more, its lines would be others
+}
+
+// BookedLine is a row of the table lines, as far as it is about what became of a record. What may be null is zero.
+type BookedLine struct {
+	LineNo                                              int32
+	Kind, Package                                       string
+	CycleStart                                          rating.Instant
+	Quantity, Consumed, RemainingBefore, RemainingAfter rating.Amount
+	PriceID                                             string
+	Tier                                                int32
+	UnitPrice, Per                                      rating.Amount
+	Amount                                              rating.Amount
+	Currency                                            string
+
+	Source BookedSource
+}
+
+// BookedSource is the row that a line came from, and what it said.
+type BookedSource struct {
+	Object string
+	Row    int64
+	Meter  string
+	Time   rating.Instant
+}
 
 // Past is what explaining needs of what was settled.
 type Past interface {
@@ -17,26 +69,51 @@ type Past interface {
 	PeriodAt(ctx context.Context, t rating.Instant) (p *Settled, first bool, err error)
 	// OpeningOf gives a shard's payers as the predecessor of a settled period left them.
 	OpeningOf(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, error)
+	// Books gives what the current revision of a settled period says.
+	Books(ctx context.Context, p rating.Period) (*Books, error)
 }
 
-// Explain finds every row of the usage that bears an id, and says what became of it: it settles the payer's period once
-// more, by the same code and from the same opening state, and watches the record.
+// Books is what the current revision of a settled period says.
+type Books struct {
+	Inputs        map[string]BookedInput // by key
+	CatalogSHA256 [32]byte
+	Tables        BookedTables
+}
+
+// BookedInput is an object that a settlement was made of; one that could not be read whole has no hash.
+type BookedInput struct {
+	Size   int64
+	SHA256 [32]byte
+}
+
+// BookedTables are the tables of a settled period.
+type BookedTables interface {
+	// Lines gives the lines of a record, which are looked for in a shard's file first.
+	Lines(ctx context.Context, shard int, account, id string) ([]BookedLine, error)
+	// Quarantined gives why a row was put aside, alone or with its whole object; false where it was not.
+	Quarantined(ctx context.Context, object string, row int64, id string) (why BookedReason, found bool, err error)
+}
+
+// BookedReason is why a row stands in quarantine.
+type BookedReason struct{ Reason, Detail string }
+
+func (r BookedReason) String() string { return r.Reason + ": " + r.Detail }
+
+// Explain finds every row of the usage that bears an id, and says what became of it, as the settlement has it. Why it came
+// to that is found by settling the payer's period once more, by the same code, from the same opening state and the same
+// objects, while watching the record; where that gives something else today, it says so.
 func (s *Settle) Explain(ctx context.Context, past Past, id string) (*Explanation, error) {
-	objects, _, err := s.Bucket.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list usage objects: %w", err)
+	x := &explaining{Settle: s, past: past, id: id, found: map[string]foundObject{}, opened: map[rating.Instant]*openBooks{}}
+	var err error
+	if x.known, err = s.State.Objects(ctx); err != nil {
+		return nil, fmt.Errorf("load remembered usage objects: %w", err)
 	}
-	found := &idSearch{id: id}
-	for _, o := range objects {
-		found.object = o.Key
-		var bad *ObjectError
-		if _, err := s.Reader.Read(ctx, o, found); err != nil && !(errors.As(err, &bad) && s.QuarantineBadObjects) {
-			return nil, fmt.Errorf("look for record %q: %w", id, err)
-		}
+	if err := x.search(ctx); err != nil {
+		return nil, err
 	}
 	e := &Explanation{RecordID: id}
-	for i := range found.rows {
-		row, err := s.explainRow(ctx, past, found, &found.rows[i])
+	for i := range x.rows {
+		row, err := x.explain(ctx, &x.rows[i])
 		if err != nil {
 			return nil, err
 		}
@@ -45,30 +122,395 @@ func (s *Settle) Explain(ctx context.Context, past Past, id string) (*Explanatio
 	return e, nil
 }
 
-// idSearch is a sink that keeps the rows with one id.
-type idSearch struct {
+// explaining is the work on one id.
+type explaining struct {
+	*Settle
+	past   Past
 	id     string
-	object string
+	known  map[string]Known
+	found  map[string]foundObject // what the bucket holds now, by key
 	rows   []foundRow
+	opened map[rating.Instant]*openBooks // by period's start; nil where that time is not settled
 }
 
-// foundRow is a row with the id that was asked for; rejected is set where it was rejected by the reader.
+// foundObject is an object as it is now; one that cannot be read whole has no hash.
+type foundObject struct {
+	Object
+	sha256 [32]byte
+}
+
+// openBooks is a settled period in which rows are looked up.
+type openBooks struct {
+	*Books
+	period  rating.Period
+	name    string
+	first   bool
+	gone    []string          // inputs that have changed since, or are there no more
+	replays map[int32]*replay // by account
+}
+
+// booksAt opens the settled period that holds t; nil where there is none.
+func (x *explaining) booksAt(ctx context.Context, t rating.Instant) (*openBooks, error) {
+	settled, first, err := x.past.PeriodAt(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("find the period of %v: %w", t, err)
+	}
+	if settled == nil {
+		return nil, nil
+	}
+	if b := x.opened[settled.Period.Start]; b != nil {
+		return b, nil
+	}
+	b := &openBooks{
+		period: settled.Period, name: settled.Period.Name(x.Unit, x.Catalog.Zone), first: first, replays: map[int32]*replay{},
+	}
+	if b.Books, err = x.past.Books(ctx, b.period); err != nil {
+		return nil, fmt.Errorf("open the settlement of period %s: %w", b.name, err)
+	}
+	for key := range b.Inputs {
+		if x.standing(b, key) != same {
+			b.gone = append(b.gone, key)
+		}
+	}
+	x.opened[b.period.Start] = b
+	return b, nil
+}
+
+// standing is how an object relates to what a settlement was made of.
+type standing int
+
+const (
+	absent  standing = iota // it is not among the settlement's objects
+	changed                 // it is, with another content
+	same
+)
+
+func (x *explaining) standing(b *openBooks, key string) standing {
+	input, ok := b.Inputs[key]
+	now, there := x.found[key]
+	switch {
+	case !ok:
+		return absent
+	case !there || now.sha256 != input.SHA256 || now.Size != input.Size:
+		return changed
+	}
+	return same
+}
+
+// explain says what became of one row.
+func (x *explaining) explain(ctx context.Context, row *foundRow) (*ExplainedRow, error) {
+	e := &ExplainedRow{Object: row.object, Row: row.row}
+	if r := row.rejected; r != nil {
+		e.Account, e.Meter, e.Raw = r.Account, r.Meter, r.Raw
+	} else {
+		meter := &x.Catalog.Meters[row.meter]
+		e.Account, e.Meter = x.Catalog.Accounts[row.account].ID, meter.ID
+		e.Readable, e.Time, e.Quantity = true, row.time, rating.DecimalOf(row.quantity, meter.Scale)
+	}
+	b, home, err := x.booksOf(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		return e, x.explainPending(ctx, e, row, home)
+	}
+	e.Period = b.name
+	switch x.standing(b, row.object) {
+	case absent:
+		err = x.explainAbsent(ctx, e, row, b, home)
+	case changed:
+		err = x.explainChanged(ctx, e, row, b)
+	case same:
+		err = x.explainSame(ctx, e, row, b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("explain %s, row %d, in period %s: %w", row.object, row.row, b.name, err)
+	}
+	return e, nil
+}
+
+// booksOf gives the settled period that a row belongs to, and the one in which those rows of its object stand that belong
+// to none; nil where they are not settled.
+func (x *explaining) booksOf(ctx context.Context, row *foundRow) (own, home *openBooks, err error) {
+	if k, ok := x.known[row.object]; ok {
+		if home, err = x.booksAt(ctx, k.Home); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r := row.rejected; r != nil && (!r.HasTime || r.Reason == rating.Future) {
+		return home, home, nil
+	}
+	own, err = x.booksAt(ctx, row.time)
+	return own, home, err
+}
+
+// explainPending says what there is to say of a row whose period is not settled.
+func (x *explaining) explainPending(ctx context.Context, e *ExplainedRow, row *foundRow, home *openBooks) error {
+	switch {
+	case row.rejected != nil:
+		e.Fate, e.Reason = "quarantined", row.why()
+		e.Note = "it stands in no settled period yet"
+		return nil
+	case row.time < x.Start:
+		e.Fate, e.Reason = "out_of_period", "it is from before settlement.start"
+		return nil
+	}
+	e.Fate, e.Reason = "not settled", "its period is not settled yet"
+	why, found, err := x.asideAt(ctx, row, home)
+	if found {
+		e.Note = fmt.Sprintf("it stands in the quarantine of period %s: %v", home.name, why)
+	}
+	return err
+}
+
+// asideAt looks a row up in the quarantine of the period in which rows stand that belong to none.
+func (x *explaining) asideAt(ctx context.Context, row *foundRow, home *openBooks) (why BookedReason, found bool, err error) {
+	if home == nil || x.standing(home, row.object) != same {
+		return why, false, nil
+	}
+	return home.Tables.Quarantined(ctx, row.object, row.row, x.id)
+}
+
+// explainAbsent is about a row in an object that the settlement of the row's period was not made of.
+func (x *explaining) explainAbsent(ctx context.Context, e *ExplainedRow, row *foundRow, b, home *openBooks) error {
+	why, found, err := x.asideAt(ctx, row, home)
+	if err != nil {
+		return err
+	}
+	if found {
+		e.Period, e.Fate, e.Reason = home.name, "quarantined", why.String()
+		e.Note = fmt.Sprintf("it can be read now, as of period %s; backfill will settle it", b.name)
+		return nil
+	}
+	e.Fate, e.Reason = "not settled", "it arrived after the period was settled; backfill will settle it"
+	if k, ok := x.known[row.object]; ok && k.Object == x.found[row.object].Object && (row.time < k.First || row.time > k.Last) {
+		e.Reason = "the settlement read its object as one without rows of that time; backfill will settle it"
+	}
+	if row.rejected != nil {
+		e.Reason, e.Note = "it arrived after the period was settled", "it would be quarantined: "+row.why()
+	}
+	return nil
+}
+
+// explainChanged is about a row in an object that is another one now. What was settled of it may still be the same.
+func (x *explaining) explainChanged(ctx context.Context, e *ExplainedRow, row *foundRow, b *openBooks) error {
+	lines, err := x.lines(ctx, e, b)
+	if err != nil {
+		return err
+	}
+	e.Fate, e.Reason = "not settled", "the object changed since; backfill will settle it"
+	switch {
+	case !row.isSourceOf(lines):
+		if row.rejected != nil {
+			e.Reason, e.Note = "the object changed since", "it would be quarantined: "+row.why()
+		}
+	case !e.Readable || !e.saysAsBooked(lines):
+		e.Reason = "the object changed since: this row was settled as something else; backfill will settle it as it is now"
+	default:
+		e.Fate, e.Reason = "settled", ""
+		return x.explainSettled(ctx, e, row, b, lines)
+	}
+	return nil
+}
+
+// saysAsBooked tells whether a row that can be read still says what was settled of it.
+func (e *ExplainedRow) saysAsBooked(lines []BookedLine) bool {
+	var sum rating.Amount
+	for i := range lines {
+		sum, _ = sum.Add(lines[i].Quantity)
+	}
+	return sum == e.Quantity && lines[0].Source.Time == e.Time && lines[0].Source.Meter == e.Meter
+}
+
+// explainSame is about a row that the settlement has read as it is now.
+func (x *explaining) explainSame(ctx context.Context, e *ExplainedRow, row *foundRow, b *openBooks) error {
+	why, found, err := b.Tables.Quarantined(ctx, row.object, row.row, x.id)
+	if err != nil {
+		return err
+	}
+	if found {
+		e.Fate, e.Reason = "quarantined", why.String()
+		if row.rejected == nil && why.Reason != rating.Conflict.String() && why.Reason != rating.NoPrice.String() {
+			e.Note = "it can be read now; backfill will settle it"
+		}
+		return nil
+	}
+	lines, err := x.lines(ctx, e, b)
+	if err != nil {
+		return err
+	}
+	switch {
+	case row.isSourceOf(lines):
+		e.Fate = "settled"
+		if row.rejected != nil {
+			e.Note = "it can no longer be read (" + row.why() + "); the lines are the booked ones"
+		}
+		return x.explainSettled(ctx, e, row, b, lines)
+	case row.rejected != nil:
+		e.Fate = "not settled"
+		e.Reason = "it is read otherwise now (" + row.why() + "); the settlement has neither lines of it nor a row in quarantine"
+		return nil
+	}
+	return x.explainSibling(ctx, e, row, b, lines)
+}
+
+// explainSibling is about a row that has no lines of its own and is not in quarantine.
+func (x *explaining) explainSibling(ctx context.Context, e *ExplainedRow, row *foundRow, b *openBooks, lines []BookedLine) error {
+	if newer := x.newer(row, b); newer != nil {
+		e.Fate, e.Reason = "superseded", fmt.Sprintf("version %d of it is in %s, row %d", newer.version, newer.object, newer.row)
+		return nil
+	}
+	if len(lines) > 0 {
+		e.Fate, e.Reason = "duplicate", fmt.Sprintf("the same as row %d of %s, which settled", lines[0].Source.Row, lines[0].Source.Object)
+		return nil
+	}
+	r, err := x.replay(ctx, b, row.account)
+	if err != nil {
+		return err
+	}
+	nothing := r.err == nil && r.met != nil && r.met.Quantity == 0
+	switch {
+	case r.unpriced:
+		_, found, err := b.Tables.Quarantined(ctx, r.object, r.row, x.id)
+		if err != nil {
+			return err
+		}
+		if found {
+			e.Fate, e.Reason = "duplicate", fmt.Sprintf("the same as row %d of %s, which is in quarantine", r.row, r.object)
+			return nil
+		}
+	case nothing && r.object == row.object && r.row == row.row:
+		e.Fate, e.Settled = "settled", &SettledRecord{Met: r.met}
+		return nil
+	case nothing:
+		e.Fate, e.Reason = "duplicate", fmt.Sprintf("the same as row %d of %s, which settled", r.row, r.object)
+		return nil
+	}
+	e.Fate = "not settled"
+	e.Reason = "the settlement has neither lines of it nor a row in quarantine; " + x.cause(b)
+	return nil
+}
+
+// newer finds the highest version above a row's among those that the settlement read.
+func (x *explaining) newer(row *foundRow, b *openBooks) (newest *foundRow) {
+	for i := range x.rows {
+		r := &x.rows[i]
+		if r.account == row.account && r.version > row.version && r.time >= b.period.Start && r.time < b.period.End &&
+			x.standing(b, r.object) == same && (newest == nil || r.version > newest.version) {
+			newest = r
+		}
+	}
+	return newest
+}
+
+// lines gives the record's lines in the settlement.
+func (x *explaining) lines(ctx context.Context, e *ExplainedRow, b *openBooks) ([]BookedLine, error) {
+	shard := -1
+	if account, known := x.Catalog.AccountIndex([]byte(e.Account)); known {
+		shard = x.shardOf(x.Catalog.Accounts[account].Payer)
+	}
+	return b.Tables.Lines(ctx, shard, e.Account, x.id)
+}
+
+// explainSettled adds why a row was settled as it is booked.
+func (x *explaining) explainSettled(ctx context.Context, e *ExplainedRow, row *foundRow, b *openBooks, lines []BookedLine) error {
+	e.Settled = &SettledRecord{Lines: lines}
+	if row.rejected != nil {
+		return nil
+	}
+	if x.standing(b, row.object) != same {
+		e.Note = "the object changed since, though not this row; the lines are the booked ones"
+		return nil
+	}
+	r, err := x.replay(ctx, b, row.account)
+	switch {
+	case err != nil:
+		return err
+	case r.err != nil:
+		e.Note = "the lines are the booked ones; the period cannot be settled once more: " + r.err.Error()
+		return nil
+	}
+	e.Settled.Met, e.Settled.Differs = r.met, r.differs(row, lines)
+	if e.Settled.Differs {
+		e.Note = "settled once more today, its lines would be others: " + x.cause(b) + "; the lines are the booked ones"
+	}
+	return nil
+}
+
+// cause says what has changed since a period was settled.
+func (x *explaining) cause(b *openBooks) string {
+	switch {
+	case b.CatalogSHA256 != x.CatalogSHA256:
+		return "the catalog changed since"
+	case len(b.gone) > 0:
+		return fmt.Sprintf("of its %d objects %d changed since, or are gone", len(b.Inputs), len(b.gone))
+	}
+	return "the configuration changed since"
+}
+
+// foundRow is a row with the id that was asked for; rejected is set where the reader rejects it.
 type foundRow struct {
-	object         string
-	row, version   int64
-	account, meter int32
-	time           rating.Instant
-	rejected       *rating.Rejected
+	object                 string
+	row, version, quantity int64
+	account, meter         int32
+	time                   rating.Instant
+	rejected               *rating.Rejected
+}
+
+// why says why a row is rejected.
+func (f *foundRow) why() string { return f.rejected.Reason.String() + ": " + f.rejected.Detail }
+
+// isSourceOf tells whether lines came from a row.
+func (f *foundRow) isSourceOf(lines []BookedLine) bool {
+	return len(lines) > 0 && lines[0].Source.Object == f.object && lines[0].Source.Row == f.row
+}
+
+// search reads all objects for rows with the id.
+func (x *explaining) search(ctx context.Context) error {
+	objects, _, err := x.Bucket.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list usage objects: %w", err)
+	}
+	for _, o := range objects {
+		sink := &idSearch{id: x.id, object: o.Key}
+		summary, err := x.Reader.Read(ctx, o, sink)
+		var bad *ObjectError
+		switch {
+		case errors.As(err, &bad) && x.QuarantineBadObjects && ctx.Err() == nil:
+			summary, sink.rows = Summary{}, nil // no row of it settles
+		case err != nil:
+			return fmt.Errorf("look for record %q: %w", x.id, err)
+		}
+		x.found[o.Key] = foundObject{o, summary.SHA256}
+		x.rows = append(x.rows, sink.merged()...)
+	}
+	return nil
+}
+
+// idSearch is a sink that keeps the rows of an object with one id.
+type idSearch struct {
+	id, object string
+	rows       []foundRow
+	spoilt     map[int64]foundRow // by row: rejected, but of a known account and version
 }
 
 func (f *idSearch) Records(r *rating.Records) error {
 	for i := range r.Time {
-		if string(r.ID(i)) != f.id || len(r.Spoilt) > 0 && r.Spoilt[i] {
+		if string(r.ID(i)) != f.id {
 			continue
 		}
-		row := foundRow{object: f.object, row: r.Row[i], account: r.Account[i], meter: r.Meter[i], time: r.Time[i]}
+		row := foundRow{
+			object: f.object, row: r.Row[i], account: r.Account[i], meter: r.Meter[i], time: r.Time[i], quantity: r.Quantity[i],
+		}
 		if len(r.Version) > 0 {
 			row.version = r.Version[i]
+		}
+		if len(r.Spoilt) > 0 && r.Spoilt[i] {
+			if f.spoilt == nil {
+				f.spoilt = map[int64]foundRow{}
+			}
+			f.spoilt[row.row] = row
+			continue
 		}
 		f.rows = append(f.rows, row)
 	}
@@ -78,202 +520,19 @@ func (f *idSearch) Records(r *rating.Records) error {
 func (f *idSearch) Reject(r *rating.Rejected) error {
 	if r.RecordID == f.id {
 		rejected := *r
-		rejected.Raw = slices.Clone(r.Raw)
+		rejected.Raw = append([]byte{}, r.Raw...)
 		f.rows = append(f.rows, foundRow{object: f.object, row: r.Row, rejected: &rejected, account: rating.None, time: r.Time})
 	}
 	return nil
 }
 
-// explainRow says what became of one row.
-func (s *Settle) explainRow(ctx context.Context, past Past, found *idSearch, row *foundRow) (*ExplainedRow, error) {
-	e := &ExplainedRow{Object: row.object, Row: row.row}
-	if r := row.rejected; r != nil {
-		e.Account, e.Meter, e.Raw = r.Account, r.Meter, r.Raw
-		e.Fate, e.Reason = "quarantined", r.Reason.String()+": "+r.Detail
-		return e, nil
-	}
-	e.Account, e.Meter = s.Catalog.Accounts[row.account].ID, s.Catalog.Meters[row.meter].ID
-	settled, first, err := past.PeriodAt(ctx, row.time)
-	if err != nil {
-		return nil, fmt.Errorf("find the period of %v: %w", row.time, err)
-	}
-	if settled == nil {
-		e.Fate = "not settled"
-		e.Reason = "its period is not settled yet"
-		if row.time < s.Start {
-			e.Fate, e.Reason = "out_of_period", "it is from before settlement.start"
-		}
-		return e, nil
-	}
-	e.Period = settled.Period.Name(s.Unit, s.Catalog.Zone)
-	replay, err := s.replay(ctx, past, settled.Period, first, row.account, found.id)
-	if err != nil {
-		return nil, fmt.Errorf("settle period %s of account %q once more: %w", e.Period, e.Account, err)
-	}
-	e.Fate, e.Reason = replay.fateOf(row, found.rows)
-	if e.Fate == "settled" {
-		e.Settled = replay.settled
-	}
-	return e, nil
-}
-
-// replay is one payer's period, settled once more.
-type replay struct {
-	settled   *SettledRecord
-	object    string
-	row       int64
-	conflicts map[string]bool // object and row
-	unpriced  bool
-}
-
-func place(object string, row int64) string { return fmt.Sprintf("%s#%d", object, row) }
-
-// fateOf tells a row's fate from where the settled record came from and from the versions of its siblings.
-func (r *replay) fateOf(row *foundRow, all []foundRow) (fate, reason string) {
-	switch {
-	case r.unpriced && row.object == r.object && row.row == r.row:
-		return "quarantined", "no_price: it has excess, and no price was in force"
-	case r.settled != nil && row.object == r.object && row.row == r.row:
-		return "settled", ""
-	case r.conflicts[place(row.object, row.row)]:
-		return "quarantined", "conflict: another row with this id and version says something else"
-	}
-	for i := range all {
-		if all[i].rejected == nil && all[i].account == row.account && all[i].version > row.version {
-			return "superseded", fmt.Sprintf("version %d of it is in %s, row %d", all[i].version, all[i].object, all[i].row)
+// merged gives the rows, the rejected ones with what is known of them.
+func (f *idSearch) merged() []foundRow {
+	for i := range f.rows {
+		r := &f.rows[i]
+		if spoilt, ok := f.spoilt[r.row]; ok && r.rejected != nil {
+			r.account, r.version = spoilt.account, cmp.Or(spoilt.version, r.version)
 		}
 	}
-	switch {
-	case r.unpriced:
-		return "duplicate", fmt.Sprintf("the same as row %d of %s, which is in quarantine", r.row, r.object)
-	case r.settled == nil:
-		return "superseded", "a later version of it is in quarantine"
-	}
-	return "duplicate", fmt.Sprintf("the same as row %d of %s, which settled", r.row, r.object)
-}
-
-// replay settles the period of an account's payer again and watches one record.
-func (s *Settle) replay(ctx context.Context, past Past, p rating.Period, first bool, account int32, id string) (*replay, error) {
-	payer := s.Catalog.Accounts[account].Payer
-	run := &work{periods: []PeriodReport{{Period: p}}, stages: &stages{}, only: payer}
-	g, err := s.gather(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.replayGathered(ctx, past, run, g, first, account, id)
-	return r, errors.Join(err, g.close())
-}
-
-func (s *Settle) replayGathered(
-	ctx context.Context, past Past, run *work, g *gathered, first bool, account int32, id string,
-) (*replay, error) {
-	payer, p := run.only, run.periods[0].Period
-	shard := s.shardOf(payer)
-	opening, err := s.openingOf(ctx, past, p, first, shard, payer)
-	if err != nil {
-		return nil, err
-	}
-	cursor, err := g.shuffle.Shard(shard, g.isBad)
-	if err != nil {
-		return nil, err
-	}
-	settler := rating.NewSettler(s.Catalog, s.Rules, s.Reader.AttributeSets())
-	settler.Watch(account, id)
-	r := &replay{conflicts: map[string]bool{}}
-	if err := settler.Begin(payer, p, opening); err != nil {
-		return nil, errors.Join(err, cursor.Close())
-	}
-	for cursor.NextPayer() {
-		for cursor.NextPeriod() {
-			for cursor.NextBatch() {
-				if err := settler.Add(cursor.Batch()); err != nil {
-					return nil, errors.Join(err, cursor.Close())
-				}
-				r.take(settler, account, id)
-				settler.Result.ResetLines()
-			}
-		}
-	}
-	if err := cursor.Close(); err != nil {
-		return nil, err
-	}
-	for _, c := range g.shuffle.Conflicts() {
-		r.conflicts[place(g.keys[c.Object], c.Row)] = true
-	}
-	for _, u := range settler.Result.Unpriced {
-		if u.Account == account && u.ID == id {
-			r.unpriced, r.object, r.row = true, g.keys[u.Object], u.Row
-		}
-	}
-	if len(settler.Explanations) > 0 && !r.unpriced {
-		if r.settled == nil {
-			r.settled = &SettledRecord{} // of quantity 0: settled without a line
-		}
-		r.settled.Explanation = settler.Explanations[0]
-		r.object, r.row = g.keys[settler.Explanations[0].Object], settler.Explanations[0].Row
-	}
-	return r, nil
-}
-
-// take keeps the lines of the watched record.
-func (r *replay) take(settler *rating.Settler, account int32, id string) {
-	for i := range settler.Result.Lines {
-		line := &settler.Result.Lines[i]
-		if line.Account == account && string(settler.Result.RecordID(line)) == id {
-			if r.settled == nil {
-				r.settled = &SettledRecord{}
-			}
-			r.settled.Lines = append(r.settled.Lines, *line)
-		}
-	}
-}
-
-func (s *Settle) openingOf(
-	ctx context.Context, past Past, p rating.Period, first bool, shard int, payer int32,
-) (*rating.PayerState, error) {
-	if first {
-		return nil, nil
-	}
-	states, err := past.OpeningOf(ctx, p, shard)
-	if err != nil {
-		return nil, err
-	}
-	i, ok := slices.BinarySearchFunc(states, payer, func(p rating.PayerState, payer int32) int { return cmp.Compare(p.Payer, payer) })
-	if !ok {
-		return &rating.PayerState{}, nil
-	}
-	return &states[i], nil
-}
-
-// filter keeps the records of one payer of a batch.
-type filter struct{ kept rating.Records }
-
-// keep copies the payer's records; the copy is overwritten by the next call.
-func (f *filter) keep(c *rating.Catalog, payer int32, r *rating.Records) *rating.Records {
-	f.kept.Reset()
-	for i := range r.Time {
-		if c.Accounts[r.Account[i]].Payer != payer {
-			continue
-		}
-		f.kept.Time = append(f.kept.Time, r.Time[i])
-		f.kept.Account = append(f.kept.Account, r.Account[i])
-		f.kept.Meter = append(f.kept.Meter, r.Meter[i])
-		f.kept.Quantity = append(f.kept.Quantity, r.Quantity[i])
-		f.kept.Row = append(f.kept.Row, r.Row[i])
-		f.kept.IDs = append(f.kept.IDs, r.ID(i)...)
-		f.kept.IDEnd = append(f.kept.IDEnd, uint32(len(f.kept.IDs)))
-		if len(r.Version) > 0 {
-			f.kept.Version = append(f.kept.Version, r.Version[i])
-		}
-		if len(r.Attrs) > 0 {
-			f.kept.Attrs = append(f.kept.Attrs, r.Attrs[i])
-		}
-		if len(r.Content) > 0 {
-			f.kept.Content = append(f.kept.Content, r.Content[i])
-		}
-		if len(r.Spoilt) > 0 {
-			f.kept.Spoilt = append(f.kept.Spoilt, r.Spoilt[i])
-		}
-	}
-	return &f.kept
+	return f.rows
 }

@@ -39,7 +39,7 @@ func (k *explainCmd) Run(a *app) error {
 	if a.flags.JSON {
 		return printJSON(a.stdout, explanationJSON(found, compiled))
 	}
-	e := explainer{a: a, c: compiled, zone: c.Settlement.TimeZone}
+	e := explainer{a: a, c: compiled, zone: c.Settlement.TimeZone, digits: c.Currency.Digits}
 	for i := range found.Rows {
 		if i > 0 {
 			a.say("")
@@ -51,43 +51,80 @@ func (k *explainCmd) Run(a *app) error {
 
 // explainer writes an explanation for a person.
 type explainer struct {
-	a    *app
-	c    *rating.Catalog
-	zone zone
+	a      *app
+	c      *rating.Catalog
+	zone   zone
+	digits int
 }
 
 func (e *explainer) row(id string, r *jobs.ExplainedRow) {
-	e.a.say("%s", e.a.ink.bold("Record "+id)+"\n")
+	e.a.say("%s", e.a.ink.bold(wrapped("Record "+id, 0))+"\n")
 	fate := strings.ReplaceAll(r.Fate, "_", " ")
-	if r.Period != "" {
+	switch {
+	case r.Period != "" && r.Fate == "not settled":
+		fate += ", of period " + r.Period
+	case r.Period != "":
 		fate += " in period " + r.Period
 	}
 	if r.Reason != "" {
 		fate += ": " + r.Reason
 	}
 	e.fact("fate", fate)
+	e.fact("note", r.Note)
 	e.fact("source", fmt.Sprintf("%s, row %s", r.Object, groupedInt(r.Row)))
-	if s := r.Settled; s != nil {
-		account, meter := &e.c.Accounts[s.Explanation.Account], &e.c.Meters[s.Explanation.Meter]
-		e.fact("account", labelled(account.ID, account.Name))
-		e.fact("quantity", e.quantity(s.Explanation.Quantity, meter)+" of "+meter.ID)
-		e.fact("at", moment(s.Explanation.Time, e.zone.Location)+" "+e.zone.String())
+	account := r.Account
+	if i, known := e.c.AccountIndex([]byte(r.Account)); known {
+		account = labelled(r.Account, e.c.Accounts[i].Name)
+	}
+	e.fact("account", account)
+	if r.Readable {
+		e.fact("quantity", e.quantity(r.Quantity, r.Meter)+" of "+r.Meter)
+		e.fact("at", moment(r.Time, e.zone.Location)+" "+e.zone.String())
 	} else {
-		e.fact("account", r.Account)
 		e.fact("meter", r.Meter)
 		e.fact("raw", strings.TrimSpace(string(r.Raw)))
 	}
-	if r.Settled != nil {
-		e.packages(&r.Settled.Explanation)
-		e.lines(r.Settled)
+	if s := r.Settled; s != nil {
+		if s.Met != nil {
+			e.packages(s.Met, s.Differs)
+		}
+		e.lines(s, r.Meter)
 	}
 }
 
 // fact writes what there is to say under a name; nothing, where there is nothing.
 func (e *explainer) fact(name, value string) {
 	if value != "" {
-		e.a.say("  %s  %s", e.a.ink.faint(fmt.Sprintf("%-8s", name)), value)
+		e.a.say("  %s  %s", e.a.ink.faint(fmt.Sprintf("%-8s", name)), wrapped(value, len("  quantity  ")))
 	}
+}
+
+// wrapped breaks a text into lines that fit, all but the first indented; what has no blanks is broken anywhere.
+func wrapped(text string, indent int) string {
+	var b strings.Builder
+	room := tableWidth - indent
+	used := 0
+	for _, word := range strings.Fields(text) {
+		if used > 0 && used+1+width(word) > room {
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			used = 0
+		}
+		if used > 0 {
+			b.WriteByte(' ')
+			used++
+		}
+		for width(word) > room-used {
+			head := strings.TrimSuffix(cut(word, room-used+1), "…")
+			if head == "" || head == word {
+				break
+			}
+			b.WriteString(head + "\n" + strings.Repeat(" ", indent))
+			word, used = word[len(head):], 0
+		}
+		b.WriteString(word)
+		used += width(word)
+	}
+	return b.String()
 }
 
 // labelled writes an id with its name behind, where it has one.
@@ -98,14 +135,23 @@ func labelled(id, name string) string {
 	return id + " (" + name + ")"
 }
 
-func (e *explainer) quantity(units int64, m *rating.Meter) string {
-	return strings.TrimSpace(grouped(rating.FormatQuantity(units, m.Scale)) + " " + m.Unit)
+// quantity writes a quantity with the unit of its meter.
+func (e *explainer) quantity(q rating.Amount, meter string) string {
+	unit := ""
+	if i, known := e.c.MeterIndex([]byte(meter)); known {
+		unit = e.c.Meters[i].Unit
+	}
+	return strings.TrimSpace(amount(q) + " " + unit)
 }
 
 // packages writes which packages could have served the record, in order, and why the others could not.
-func (e *explainer) packages(x *rating.Explanation) {
+func (e *explainer) packages(x *rating.Explanation, today bool) {
+	as := ""
+	if today {
+		as = " as of today's catalog"
+	}
 	if len(x.Eligible) > 0 {
-		e.a.say("\nEligible packages, in deduction order:")
+		e.a.say("\nEligible packages%s, in deduction order:", as)
 		t := table{columns: []column{{"", right}, {"package", ident}, {"left before", decimal}, {"unit", fixed}, {"cycle ends", fixed}, {"why here", left}}}
 		for i, candidate := range x.Eligible {
 			pkg := &e.c.Packages[candidate.Package]
@@ -119,8 +165,8 @@ func (e *explainer) packages(x *rating.Explanation) {
 		t.print(e.a.stdout, e.a.ink)
 	}
 	if len(x.NotEligible) > 0 {
-		e.a.say("\nNot eligible:")
-		t := table{columns: []column{{"package", fixed}, {"why not", left}}}
+		e.a.say("\nNot eligible%s:", as)
+		t := table{columns: []column{{"package", ident}, {"why not", left}}}
 		for _, r := range x.NotEligible {
 			t.row(e.c.Packages[r.Package].ID, r.Why)
 		}
@@ -129,60 +175,112 @@ func (e *explainer) packages(x *rating.Explanation) {
 }
 
 // lines writes what became of the record's units, line by line.
-func (e *explainer) lines(s *jobs.SettledRecord) {
+func (e *explainer) lines(s *jobs.SettledRecord, meter string) {
 	if len(s.Lines) == 0 {
 		e.a.say("\nIts quantity is 0: it settles without a line.")
 		return
 	}
 	e.a.say("\nLines:")
-	meter := &e.c.Meters[s.Explanation.Meter]
-	q := monthCount{usage: s.Explanation.Usage, excess: s.Explanation.Excess}
+	q := monthCount{known: s.Met != nil && !s.Differs}
+	if q.known {
+		scale := e.c.Meters[s.Met.Meter].Scale
+		q.usage, q.excess = rating.DecimalOf(s.Met.Usage, scale), rating.DecimalOf(s.Met.Excess, scale)
+	}
 	for i := range s.Lines {
 		l := &s.Lines[i]
-		head := fmt.Sprintf("  %d  %s", l.LineNo, e.quantity(l.Quantity, meter))
+		head := fmt.Sprintf("%d  %s ", l.LineNo, e.quantity(l.Quantity, meter))
 		switch l.Kind {
-		case rating.Deduction:
-			pkg := &e.c.Packages[l.Package]
-			e.a.say("%s from %s: takes %s %s, %s -> %s", head, pkg.ID, grouped(rating.FormatQuantity(l.Consumed, pkg.Scale)), pkg.Unit,
-				grouped(rating.FormatQuantity(l.RemainingBefore, pkg.Scale)), grouped(rating.FormatQuantity(l.RemainingAfter, pkg.Scale)))
-		case rating.Stopped:
-			e.a.say("%s stopped: held packages stop before excess, nothing is charged", head)
-		case rating.Excess:
-			e.excess(head, l, meter, &q)
+		case rating.Deduction.String():
+			unit := ""
+			if i, known := e.c.PackageIndex(l.Package); known {
+				unit = " " + e.c.Packages[i].Unit
+			}
+			e.line(head + fmt.Sprintf("from %s: takes %s%s, %s -> %s", l.Package, amount(l.Consumed), unit,
+				amount(l.RemainingBefore), amount(l.RemainingAfter)))
+		case rating.Stopped.String():
+			e.line(head + "stopped: held packages stop before excess, nothing is charged")
+		case rating.Excess.String():
+			e.excess(head, l, &q)
 		}
 		q.count(l)
 	}
 }
 
-// monthCount is Q of R1.3 while one goes through a record's lines.
-type monthCount struct{ usage, excess int64 }
+// line writes what there is to say of a line, broken where it does not fit.
+func (e *explainer) line(text string) {
+	e.a.say("  %s", strings.Replace(wrapped(text, len("  1  ")), " ", "  ", 1))
+}
 
-func (q *monthCount) count(l *rating.Line) {
-	if l.Kind != rating.Stopped {
-		q.usage += l.Quantity
+// monthCount is Q of R1.3 while one goes through a record's lines; only known where the lines are what they would be today.
+type monthCount struct {
+	known         bool
+	usage, excess rating.Amount
+}
+
+func (q *monthCount) count(l *jobs.BookedLine) {
+	if l.Kind != rating.Stopped.String() {
+		q.usage, _ = q.usage.Add(l.Quantity)
 	}
-	if l.Kind == rating.Excess {
-		q.excess += l.Quantity
+	if l.Kind == rating.Excess.String() {
+		q.excess, _ = q.excess.Add(l.Quantity)
 	}
 }
 
-// before is Q before a line, as its price counts.
-func (q *monthCount) before(p *rating.Price) int64 {
-	if p.CountsUsage {
-		return q.usage
+// around gives Q before and after a line, as its price counts; false where that is not known.
+func (q *monthCount) around(c *rating.Catalog, l *jobs.BookedLine) (before, after rating.Amount, price *rating.Price, ok bool) {
+	if price = priceOf(c, l.PriceID); price == nil || !q.known {
+		return before, after, nil, false
 	}
-	return q.excess
+	before = q.excess
+	if price.CountsUsage {
+		before = q.usage
+	}
+	after, ok = before.Add(l.Quantity)
+	return before, after, price, ok
 }
 
-func (e *explainer) excess(head string, l *rating.Line, meter *rating.Meter, q *monthCount) {
-	price := &e.c.Prices[l.Price]
-	before := q.before(price)
+// priceOf finds a price by its id; nil where the catalog has it no longer.
+func priceOf(c *rating.Catalog, id string) *rating.Price {
+	for i := range c.Prices {
+		if c.Prices[i].ID == id {
+			return &c.Prices[i]
+		}
+	}
+	return nil
+}
+
+func (e *explainer) excess(head string, l *jobs.BookedLine, q *monthCount) {
+	before, after, price, ok := q.around(e.c, l)
 	tier := ""
 	if l.Tier > 0 {
 		tier = fmt.Sprintf(", tier %d", l.Tier)
 	}
-	e.a.say("%s excess at %s (%s%s)", head, price.ID, modelNames[price.Model], tier)
-	e.a.say("     %s", priceText(price, meter.Scale))
-	e.a.say("     total(%s) - total(%s) = %s %s", grouped(rating.FormatQuantity(before+l.Quantity, meter.Scale)),
-		grouped(rating.FormatQuantity(before, meter.Scale)), amount(l.Amount), price.Currency)
+	if !ok {
+		text := head + "excess at " + l.PriceID + tier + ": " + e.money(l.Amount, l.Currency)
+		if l.Per.Sign() > 0 {
+			text += " (" + e.money(l.UnitPrice, l.Currency) + perText(l.Per) + ")"
+		}
+		e.line(text)
+		return
+	}
+	e.line(head + fmt.Sprintf("excess at %s (%s%s)", price.ID, modelNames[price.Model], tier))
+	const indent = "     "
+	scale := 0
+	if i, known := e.c.MeterIndex([]byte(l.Source.Meter)); known {
+		scale = e.c.Meters[i].Scale
+	}
+	e.a.say("%s%s", indent, wrapped(priceText(price, scale), len(indent)))
+	e.a.say("%s%s", indent, wrapped(fmt.Sprintf("total(%s) - total(%s) = %s", amount(after), amount(before), e.money(l.Amount, l.Currency)), len(indent)))
+}
+
+func (e *explainer) money(a rating.Amount, currency string) string {
+	return money(a, e.digits) + " " + currency
+}
+
+// perText says how many units a price buys.
+func perText(per rating.Amount) string {
+	if text := amount(per); text != "1" {
+		return " per " + text + " units"
+	}
+	return " a unit"
 }

@@ -156,7 +156,7 @@ func TestExplainDuplicateOfAnUnpricedRecord(t *testing.T) {
 		fates = append(fates, r.Fate+" "+r.Reason)
 	}
 	same(t, "fates", []string{
-		"quarantined no_price: it has excess, and no price was in force",
+		"quarantined no_price: no price of meter free is in force for the account at 2026-10-22T10:00:00Z",
 		"duplicate the same as row 2 of usage.ndjson, which is in quarantine",
 	}, fates)
 }

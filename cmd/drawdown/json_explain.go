@@ -18,6 +18,8 @@ type explainRowJSON struct {
 	Period      string            `json:"period"`
 	Fate        string            `json:"fate"`
 	Reason      string            `json:"reason"`
+	Note        string            `json:"note"`
+	Differs     bool              `json:"differs"` // settled once more today, its lines would be others
 	Raw         string            `json:"raw"`
 	EventTime   string            `json:"event_time,omitempty"`
 	Quantity    string            `json:"quantity,omitempty"`
@@ -51,6 +53,8 @@ type explainLineJSON struct {
 	Tier            int32  `json:"tier,omitempty"`
 	CountBefore     string `json:"count_before,omitempty"` // Q of the month, as the price counts
 	CountAfter      string `json:"count_after,omitempty"`
+	UnitPrice       string `json:"unit_price,omitempty"`
+	Per             string `json:"per,omitempty"`
 	Amount          string `json:"amount"`
 	Currency        string `json:"currency,omitempty"`
 }
@@ -61,7 +65,10 @@ func explanationJSON(found *jobs.Explanation, c *rating.Catalog) explainJSON {
 		r := &found.Rows[i]
 		row := explainRowJSON{
 			Object: r.Object, Row: r.Row, Account: r.Account, Meter: r.Meter, Period: r.Period, Fate: r.Fate, Reason: r.Reason,
-			Raw: string(r.Raw),
+			Note: r.Note, Raw: string(r.Raw),
+		}
+		if r.Readable {
+			row.EventTime, row.Quantity = r.Time.String(), r.Quantity.String()
 		}
 		if r.Settled != nil {
 			row.settled(r.Settled, c)
@@ -72,35 +79,36 @@ func explanationJSON(found *jobs.Explanation, c *rating.Catalog) explainJSON {
 }
 
 func (row *explainRowJSON) settled(s *jobs.SettledRecord, c *rating.Catalog) {
-	x := &s.Explanation
-	scale := c.Meters[x.Meter].Scale
-	row.EventTime, row.Quantity = x.Time.String(), rating.FormatQuantity(x.Quantity, scale)
-	for _, k := range x.Eligible {
-		pkg := &c.Packages[k.Package]
-		row.Eligible = append(row.Eligible, candidateJSON{
-			pkg.ID, rating.FormatQuantity(k.Remaining, pkg.Scale), k.CycleStart.String(), k.CycleEnd.String(), k.DecidedBy,
-		})
+	q := monthCount{known: s.Met != nil && !s.Differs}
+	row.Differs = s.Differs
+	if x := s.Met; x != nil {
+		scale := c.Meters[x.Meter].Scale
+		q.usage, q.excess = rating.DecimalOf(x.Usage, scale), rating.DecimalOf(x.Excess, scale)
+		for _, k := range x.Eligible {
+			pkg := &c.Packages[k.Package]
+			row.Eligible = append(row.Eligible, candidateJSON{
+				pkg.ID, rating.FormatQuantity(k.Remaining, pkg.Scale), k.CycleStart.String(), k.CycleEnd.String(), k.DecidedBy,
+			})
+		}
+		for _, r := range x.NotEligible {
+			row.NotEligible = append(row.NotEligible, rejectionJSON{c.Packages[r.Package].ID, r.Why})
+		}
 	}
-	for _, r := range x.NotEligible {
-		row.NotEligible = append(row.NotEligible, rejectionJSON{c.Packages[r.Package].ID, r.Why})
-	}
-	q := monthCount{usage: x.Usage, excess: x.Excess}
 	for i := range s.Lines {
 		l := &s.Lines[i]
-		line := explainLineJSON{
-			LineNo: l.LineNo, Kind: l.Kind.String(), Quantity: rating.FormatQuantity(l.Quantity, scale), Amount: l.Amount.String(),
-		}
+		line := explainLineJSON{LineNo: l.LineNo, Kind: l.Kind, Quantity: l.Quantity.String(), Amount: l.Amount.String()}
 		switch l.Kind {
-		case rating.Deduction:
-			pkg := &c.Packages[l.Package]
-			line.Package, line.Consumed = pkg.ID, rating.FormatQuantity(l.Consumed, pkg.Scale)
-			line.RemainingBefore = rating.FormatQuantity(l.RemainingBefore, pkg.Scale)
-			line.RemainingAfter = rating.FormatQuantity(l.RemainingAfter, pkg.Scale)
-		case rating.Excess:
-			price := &c.Prices[l.Price]
-			line.Price, line.Tier, line.Currency = price.ID, l.Tier, price.Currency
-			line.CountBefore = rating.FormatQuantity(q.before(price), scale)
-			line.CountAfter = rating.FormatQuantity(q.before(price)+l.Quantity, scale)
+		case rating.Deduction.String():
+			line.Package, line.Consumed = l.Package, l.Consumed.String()
+			line.RemainingBefore, line.RemainingAfter = l.RemainingBefore.String(), l.RemainingAfter.String()
+		case rating.Excess.String():
+			line.Price, line.Tier, line.Currency = l.PriceID, l.Tier, l.Currency
+			if l.Per.Sign() > 0 {
+				line.UnitPrice, line.Per = l.UnitPrice.String(), l.Per.String()
+			}
+			if before, after, _, ok := q.around(c, l); ok {
+				line.CountBefore, line.CountAfter = before.String(), after.String()
+			}
 		}
 		q.count(l)
 		row.Lines = append(row.Lines, line)
