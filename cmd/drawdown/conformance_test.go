@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const conformanceDir = "../../testdata/conformance"
+const (
+	conformanceDir = "../../testdata/conformance"
+	ownCasesDir    = "../../testdata/cases"
+)
 
 // newApp is the program as a test runs it: silent, and without waiting for the disk.
 func newApp(now time.Time) *app {
@@ -24,7 +27,7 @@ func newApp(now time.Time) *app {
 // TestConformance settles every case as `drawdown test` does.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	files, err := caseFiles([]string{conformanceDir})
+	files, err := caseFiles([]string{conformanceDir, ownCasesDir})
 	if err != nil {
 		t.Fatal(err)
 	}
