@@ -18,7 +18,6 @@ type Report struct {
 	Skipped int // objects that cannot hold the periods' records, and were not read again
 	Read    int64
 	Rows    RowCounts // over all periods; in a period's own counts, other periods' rows are out of period
-	More    bool      // more periods are pending than a dry run looks at
 	// Late counts rows of periods that had been settled before their object came, or changed: nothing has settled them.
 	Late        int64
 	LateObjects []string // some of the objects

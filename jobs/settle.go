@@ -131,7 +131,7 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 
 // take adds what was settled. An object that is read for several commits counts once.
 func (r *Report) take(run *work, g *gathered) {
-	r.Ignored, r.Skipped, r.More = g.ignored, g.skipped, run.more
+	r.Ignored, r.Skipped = g.ignored, g.skipped
 	r.Periods = append(r.Periods, run.periods...)
 	r.Rows.add(&run.rows)
 	for i := range g.objects {

@@ -114,6 +114,10 @@ func (a *app) job(
 	if err != nil {
 		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
 	}
+	objects, err := newBucket(folder, c)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
+	}
 	out, err := settlement.OpenOutput(outputDir)
 	if err != nil {
 		return nil, nil, errors.Join(&failure{op: "open output", err: err}, folder.Close())
@@ -131,7 +135,7 @@ func (a *app) job(
 		Now: rating.InstantOf(a.now), Until: rating.Never, MaxQuarantinePercent: int64(c.Settlement.MaxQuarantine),
 		QuarantineBadObjects: c.Usage.OnBadObject == "quarantine",
 		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory),
-		Bucket: bucket{folder}, Reader: objectReader{reader},
+		Bucket: objects, Reader: objectReader{reader},
 		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
 		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
 		Clock:  a.clock, Progress: progress.report,

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"drawdown/jobs"
@@ -12,14 +16,27 @@ import (
 	"drawdown/readers/usage"
 )
 
-// bucket makes a usage folder a jobs.Bucket.
-type bucket struct{ folder *usage.Folder }
+// bucket makes a usage folder a jobs.Bucket. An object's version is its time of change and how it is read: with another
+// mapping its rows mean something else, so it is read anew.
+type bucket struct {
+	folder  *usage.Folder
+	mapping string // a hash of usage.fields and usage.emit
+}
+
+func newBucket(folder *usage.Folder, c *Config) (bucket, error) {
+	text, err := json.Marshal(c.Usage.Config)
+	if err != nil {
+		return bucket{}, fmt.Errorf("write usage.fields as JSON: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return bucket{folder, hex.EncodeToString(sum[:8])}, nil
+}
 
 func (b bucket) List(ctx context.Context) ([]jobs.Object, []string, error) {
 	listed, ignored, err := b.folder.List(ctx)
 	objects := make([]jobs.Object, 0, len(listed))
 	for _, o := range listed {
-		objects = append(objects, jobs.Object{Key: o.Key, Size: o.Size, Version: strconv.FormatInt(o.ModTime.UnixNano(), 10)})
+		objects = append(objects, jobs.Object{Key: o.Key, Size: o.Size, Version: fmt.Sprintf("%d %s", o.ModTime.UnixNano(), b.mapping)})
 	}
 	return objects, ignored, err
 }
@@ -48,7 +65,8 @@ func (r objectReader) Raw(ctx context.Context, o jobs.Object, rows []int64) (map
 func (r objectReader) AttributeSets() []rating.AttributeSet { return r.reader.AttributeSets() }
 
 func listedObject(o jobs.Object) (usage.Object, error) {
-	nanos, err := strconv.ParseInt(o.Version, 10, 64)
+	changed, _, _ := strings.Cut(o.Version, " ")
+	nanos, err := strconv.ParseInt(changed, 10, 64)
 	if err != nil {
 		return usage.Object{}, fmt.Errorf("version of usage object %s: %w", o.Key, err)
 	}
