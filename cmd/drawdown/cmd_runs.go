@@ -15,7 +15,7 @@ type runsCmd struct {
 
 // Help is the command's own help.
 func (runsCmd) Help() string {
-	return `Runs that failed are in it, with the error; what they had done was not committed.
+	return `Runs that failed are in it, with the error; what they had done was not committed. So are those that a signal interrupted.
 
     drawdown runs
     drawdown --json runs --last 1`
@@ -63,17 +63,24 @@ func (a *app) runViews(c *Config, last int) ([]runView, error) {
 	})
 	views := make([]runView, 0, len(runs))
 	for _, r := range slices.Backward(runs) {
-		v := runView{
-			Run: r.ID, Command: r.Command, Started: r.StartedAt.String(), Actor: r.Actor, Host: r.Host, Reason: r.Reason,
-			State: r.State, Error: r.Error, Periods: r.Periods, Records: r.Records,
-		}
-		if r.FinishedAt > 0 {
-			took := time.Duration(r.FinishedAt-r.StartedAt) * time.Microsecond
-			v.ElapsedNS, v.took = took.Nanoseconds(), elapsed(took)
-		}
-		views = append(views, v)
+		views = append(views, viewOfRun(&r))
 	}
 	return views, err
+}
+
+func viewOfRun(r *store.Run) runView {
+	v := runView{
+		Run: r.ID, Command: r.Command, Started: r.StartedAt.String(), Actor: r.Actor, Host: r.Host, Reason: r.Reason,
+		State: r.State, Error: r.Error, Periods: r.Periods, Records: r.Records,
+	}
+	if r.State == store.RunFailed && strings.HasSuffix(r.Error, " signal received") { // as package signal says it
+		v.State, v.Error = "interrupted", ""
+	}
+	if r.FinishedAt > 0 {
+		took := time.Duration(r.FinishedAt-r.StartedAt) * time.Microsecond
+		v.ElapsedNS, v.took = took.Nanoseconds(), elapsed(took)
+	}
+	return v
 }
 
 // runView is a run as it is shown.
@@ -97,7 +104,7 @@ func (k ink) runState(state string) string {
 	switch state {
 	case "failed":
 		return k.red(state)
-	case "running":
+	case "running", "interrupted":
 		return k.yellow(state)
 	}
 	return state

@@ -42,15 +42,38 @@ func (s *settleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	more := a.morePending(c, r, until)
 	if a.flags.JSON {
-		err = printJSON(a.stdout, settleJSON(r))
+		err = printJSON(a.stdout, struct {
+			reportJSON
+			MorePending int `json:"more_pending"`
+		}{settleJSON(r), more})
 	} else if !a.flags.Quiet {
 		a.printSettle(c, r)
+		if more > 0 {
+			a.say("\n... and %s; settle settles %s too.", counted(int64(more), "more pending period follows", "more pending periods follow"),
+				map[bool]string{true: "it", false: "them"}[more == 1])
+		}
 	}
 	if err != nil {
 		return err
 	}
 	return waitingRows(r)
+}
+
+// morePending counts the periods that are pending behind those of a dry run, which covers no more than one commit does.
+func (a *app) morePending(c *Config, r *jobs.Report, until rating.Instant) int {
+	if !r.DryRun || len(r.Periods) == 0 {
+		return 0
+	}
+	unit, location := rating.PeriodUnit(c.Settlement.Period), c.Settlement.TimeZone.Location
+	due := rating.InstantOf(a.now) - rating.Instant(c.delay().Microseconds())
+	more := 0
+	p := rating.PeriodAt(unit, location, r.Periods[len(r.Periods)-1].Period.End)
+	for ; p.End <= due && p.End <= until; more++ {
+		p = rating.PeriodAt(unit, location, p.End)
+	}
+	return more
 }
 
 // parseInstantFlag reads a date, which is its first instant in the zone, or an instant.
