@@ -7,8 +7,12 @@ import (
 	"drawdown/rating"
 )
 
-// BatchRecords is how many records a batch has at most.
+// BatchRecords is how many records a batch has at most; it has fewer where their ids are huge.
 const BatchRecords = 4096
+
+// batchIDBytes ends a batch early: what is beyond it is one id. Ids have a length of 32 bits, and so have their places in
+// a batch; a reader's ids are 1 GiB at most.
+const batchIDBytes = 16 << 20
 
 const stageRecords = 512
 
@@ -212,7 +216,7 @@ func (c *Cursor) NextBatch() bool {
 	b.IDs = b.IDs[:0]
 	c.attrs = false
 	if c.merge != nil {
-		for ; n < BatchRecords; n++ {
+		for ; n < BatchRecords && len(b.IDs) < batchIDBytes; n++ {
 			if t, ok := c.merge.ahead(); !ok || t >= c.until {
 				break
 			}
@@ -221,7 +225,7 @@ func (c *Cursor) NextBatch() bool {
 		}
 		c.fail(c.merge.err)
 	} else {
-		for ; n < BatchRecords && c.from < c.to; n++ {
+		for ; n < BatchRecords && len(b.IDs) < batchIDBytes && c.from < c.to; n++ {
 			if c.from-c.stagedAt >= int32(len(c.staged)) {
 				c.stage()
 			}

@@ -423,3 +423,62 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("%.3f allocations a record", perRecord)
 	}
 }
+
+// TestBatchesOfHugeIDs: places of ids in a batch are 32 bits, and 4,096 ids of a megabyte would be more than these count.
+func TestBatchesOfHugeIDs(t *testing.T) {
+	const (
+		length  = 1 << 20
+		records = 40
+	)
+	catalog := &rating.Catalog{Accounts: []rating.Account{{ID: "acme"}}, Meters: make([]rating.Meter, 1)}
+	for _, memory := range []int64{1 << 30, 100_000} { // from memory, and merged
+		s, err := New(context.Background(), Config{
+			Catalog: catalog, Bounds: []rating.Instant{0, 1000}, Shards: 1, TempDir: t.TempDir(), MemoryBytes: memory,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := s.Writer(0)
+		for i := range records {
+			id := append(bytes.Repeat([]byte{'x'}, length-8), fmt.Sprintf("%08d", i)...)
+			err := w.Records(&rating.Records{
+				Time: []rating.Instant{rating.Instant(i)}, Account: []int32{0}, Meter: []int32{0}, Quantity: []int64{1}, Row: []int64{int64(i + 1)},
+				IDs: id, IDEnd: []uint32{length},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Close(), s.Seal()); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Shard(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, batches, merged := 0, 0, false
+		for c.NextPayer() {
+			merged = merged || c.merge != nil
+			for c.NextPeriod() {
+				for c.NextBatch() {
+					b := c.Batch()
+					if batches++; len(b.IDs) > 17<<20 || cap(b.IDs) > 40<<20 {
+						t.Errorf("a batch has %d bytes of ids, and room for %d", len(b.IDs), cap(b.IDs))
+					}
+					for i := range b.Len() {
+						if id := b.ID(i); len(id) != length || string(id[length-8:]) != fmt.Sprintf("%08d", n) {
+							t.Errorf("record %d has an id of %d bytes, …%s", n, len(id), id[len(id)-8:])
+						}
+						n++
+					}
+				}
+			}
+		}
+		if n != records || batches != 3 || merged != (memory == 100_000) {
+			t.Errorf("%d records in %d batches with %d bytes, merged: %t", n, batches, memory, merged)
+		}
+		if err := errors.Join(c.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}

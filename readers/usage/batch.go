@@ -13,6 +13,9 @@ import (
 // batchSize is how many records a batch has at most.
 const batchSize = 4096
 
+// batchIDBytes ends a batch early: what is beyond it is one id.
+const batchIDBytes = 16 << 20
+
 // futureMargin is how far a producer's clock may be ahead (R4.4).
 const futureMargin = 10 * 60 * 1_000_000
 
@@ -348,7 +351,7 @@ func (b *batcher) append(number int64, rec *record, id []byte, spoilt bool) erro
 	o.Attrs = optional(o.Attrs, n, rec.set)
 	o.Content = optional(o.Content, n, rec.content)
 	o.Spoilt = optional(o.Spoilt, n, spoilt)
-	if n+1 == batchSize || len(o.IDs) > 1<<30 {
+	if n+1 == batchSize || len(o.IDs) >= batchIDBytes {
 		return b.flush()
 	}
 	return nil
@@ -368,7 +371,7 @@ func (b *batcher) appendPlain(number int64, t rating.Instant, account, meter int
 	o.Row = append(o.Row, number)
 	o.IDs = append(o.IDs, id...)
 	o.IDEnd = append(o.IDEnd, uint32(len(o.IDs)))
-	if len(o.Time) == batchSize || len(o.IDs) > 1<<30 {
+	if len(o.Time) == batchSize || len(o.IDs) >= batchIDBytes {
 		return b.flush()
 	}
 	return nil

@@ -1,10 +1,13 @@
 package usage
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"drawdown/rating"
 )
 
 const okTime = `2026-10-01T08:30:00Z`
@@ -106,3 +109,26 @@ func TestCSV(t *testing.T) {
 		t.Error(details)
 	}
 }
+
+// TestBatchesOfHugeIDs: a batch of 4,096 ids of half a megabyte would be two gigabytes.
+func TestBatchesOfHugeIDs(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("id,account,meter,quantity,time\n")
+	for range 40 {
+		text.WriteString(strings.Repeat("x", 1<<19) + ",acme,calls,1," + okTime + "\n")
+	}
+	r, o := open(t, Config{}, "u.csv", []byte(text.String()))
+	var sizes batchSizes
+	if _, err := r.Read(context.Background(), o, &sizes); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(batchSizes{32, 8}, sizes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// batchSizes is a sink that counts the records of each batch.
+type batchSizes []int
+
+func (s *batchSizes) Records(b *rating.Records) error { *s = append(*s, b.Len()); return nil }
+func (s *batchSizes) Reject(*rating.Rejected) error   { return nil }
