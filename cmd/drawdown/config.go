@@ -31,6 +31,7 @@ type Config struct {
 	Currency       currencyConfig   `yaml:"currency"`
 	ReminderDays   []int            `yaml:"reminder_days"`
 	Memory         byteSize         `yaml:"memory"`
+	TempDir        string           `yaml:"temp_dir"` // "": the system's
 
 	Start rating.Instant `yaml:"-"` // settlement.start as an instant: the start of the first period
 }
@@ -111,13 +112,13 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 // check finds what is wrong with values that fit their fields.
 func (c *Config) check(d *decoder) {
 	for _, place := range []struct{ key, value string }{
-		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog},
+		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
 		case remote:
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
-		case place.value == "" && place.key != "catalog":
+		case place.value == "" && place.key != "catalog" && place.key != "temp_dir":
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
 		}
 	}
@@ -152,6 +153,7 @@ func (c *Config) check(d *decoder) {
 var placeNoun = map[string]string{
 	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
 	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
+	"temp_dir": "folder, such as /var/tmp",
 }
 
 // checkStart finds the first period. A date must be its first day in the billing zone; an instant is within it.
@@ -177,7 +179,7 @@ func (c *Config) checkStart(d *decoder) {
 }
 
 func (c *Config) resolvePaths(dir string) {
-	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog} {
+	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
