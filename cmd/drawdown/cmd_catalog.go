@@ -42,7 +42,7 @@ func (k *catalogCheckCmd) Run(a *app) error {
 	if a.flags.JSON {
 		return printJSON(a.stdout, catalogSummaryJSON(compiled, source))
 	}
-	a.say("%s %s.", a.ink.green("No fault:"), catalogSummary(compiled, source))
+	a.say("%s", wrapped(a.ink.green("No fault:")+" "+catalogSummary(compiled, source)+".", 2))
 	return nil
 }
 
@@ -141,15 +141,15 @@ const plannedRows = 50
 
 func (a *app) printPlan(plan *store.CatalogPlan, dryRun bool) {
 	for _, row := range plan.Added[:min(len(plan.Added), plannedRows)] {
-		a.say("%s %s %s", a.ink.green("+"), row.Kind, row.Key)
+		a.say("%s", wrapped(a.ink.green("+")+" "+string(row.Kind)+" "+row.Key, 2))
 	}
 	if more := len(plan.Added) - plannedRows; more > 0 {
 		a.say("  ... and %s more; --json lists them all", groupedInt(int64(more)))
 	}
 	for _, row := range plan.Changed[:min(len(plan.Changed), plannedRows)] {
-		a.say("%s %s %s", a.ink.yellow("~"), row.Kind, row.Key)
+		a.say("%s", wrapped(a.ink.yellow("~")+" "+string(row.Kind)+" "+row.Key, 2))
 		for _, f := range row.Fields {
-			a.say("    %s: %s -> %s", f.Field, orNothing(f.Old), orNothing(f.New))
+			a.say("    %s", wrapped(f.Field+": "+orNothing(f.Old)+" -> "+orNothing(f.New), 6))
 		}
 	}
 	if more := len(plan.Changed) - plannedRows; more > 0 {
@@ -159,8 +159,8 @@ func (a *app) printPlan(plan *store.CatalogPlan, dryRun bool) {
 	if dryRun {
 		does = "Would apply"
 	}
-	a.say("%s: %s added, %s changed, %s the same; %s of the database stay as they are.", does, groupedInt(int64(len(plan.Added))),
-		groupedInt(int64(len(plan.Changed))), groupedInt(int64(plan.Unchanged)), groupedInt(int64(len(plan.Kept))))
+	a.say("%s", wrapped(fmt.Sprintf("%s: %s added, %s changed, %s the same; %s of the database stay as they are.", does, groupedInt(int64(len(plan.Added))),
+		groupedInt(int64(len(plan.Changed))), groupedInt(int64(plan.Unchanged)), groupedInt(int64(len(plan.Kept)))), 2))
 }
 
 // orNothing writes a field that was left out.
@@ -232,7 +232,7 @@ func (k *catalogShowCmd) Run(a *app) error {
 }
 
 func (a *app) showCatalog(c *rating.Catalog) {
-	accounts := table{columns: []column{{"account", ident}, {"name", left}, {"payer", ident}, {"time zone", left}, {"balance", decimal}}}
+	accounts := table{columns: []column{{"account", ident}, {"name", left}, {"payer", ident}, {"time zone", fixed}, {"balance", decimal}}}
 	for i := range c.Accounts {
 		row := &c.Accounts[i]
 		payer, balance := "", ""
@@ -249,7 +249,7 @@ func (a *app) showCatalog(c *rating.Catalog) {
 		row := &c.Meters[i]
 		meters.row(row.ID, row.Unit, fmt.Sprint(row.Scale), row.Description)
 	}
-	prices := table{columns: []column{{"price", ident}, {"meter", ident}, {"account", ident}, {"model", fixed}, {"price", left}, {"from", fixed}}}
+	prices := table{columns: []column{{"price", ident}, {"meter", ident}, {"account", ident}, {"model", fixed}, {"from", fixed}}}
 	for i := range c.Prices {
 		row := &c.Prices[i]
 		account, from := "everybody", ""
@@ -259,7 +259,8 @@ func (a *app) showCatalog(c *rating.Catalog) {
 		if row.From != rating.Beginning {
 			from = moment(row.From, c.Zone)
 		}
-		prices.row(row.ID, c.Meters[row.Meter].ID, account, modelNames[row.Model], priceText(row, c.Meters[row.Meter].Scale), from)
+		prices.row(row.ID, c.Meters[row.Meter].ID, account, modelNames[row.Model], from)
+		prices.note(priceText(row, &c.Meters[row.Meter]))
 	}
 	packages := table{columns: []column{
 		{"package", ident}, {"account", ident}, {"quota", decimal}, {"unit", left}, {"used up", fixed}, {"expires", fixed},
@@ -287,20 +288,24 @@ var (
 // unitPerCycle writes what a quota counts: token, or token/hour.
 func unitPerCycle(p *rating.Package) string { return p.Unit + resetNames[p.Reset] }
 
-// priceText writes a price as one says it: 0.50 USD per 1,000,000.
-func priceText(p *rating.Price, scale int) string {
+// priceText writes a price as one says it: 0.50 USD per 1,000,000 token.
+func priceText(p *rating.Price, m *rating.Meter) string {
+	unit := strings.TrimRight(" "+m.Unit, " ")
 	if p.Model == rating.Block {
-		return unitPrice(p, 0) + " per block of " + grouped(rating.FormatQuantity(p.Size, scale))
+		return unitPrice(p, 0) + " per block of " + grouped(rating.FormatQuantity(p.Size, m.Scale)) + unit
 	}
 	var parts []string
 	for i := range p.Tiers {
 		t := &p.Tiers[i]
 		part := unitPrice(p, i)
-		if per := decimal9(t.Per); per != "1" {
-			part += " per " + per
+		switch per := decimal9(t.Per); {
+		case per != "1":
+			part += " per " + per + unit
+		case unit != "":
+			part += " per" + unit
 		}
 		if i < len(p.Tiers)-1 {
-			part = "to " + grouped(rating.FormatQuantity(t.UpTo, scale)) + ": " + part
+			part = "to " + grouped(rating.FormatQuantity(t.UpTo, m.Scale)) + ": " + part
 		}
 		parts = append(parts, part)
 	}
@@ -375,7 +380,7 @@ func catalogJSON(c *rating.Catalog) catalogOutJSON {
 			account = c.Accounts[row.Account].ID
 		}
 		out.Prices = append(out.Prices, priceJSON{
-			row.ID, c.Meters[row.Meter].ID, account, row.Currency, modelNames[row.Model], priceText(row, c.Meters[row.Meter].Scale),
+			row.ID, c.Meters[row.Meter].ID, account, row.Currency, modelNames[row.Model], priceText(row, &c.Meters[row.Meter]),
 		})
 	}
 	for i := range c.Packages {

@@ -99,34 +99,6 @@ func (e *explainer) fact(name, value string) {
 	}
 }
 
-// wrapped breaks a text into lines that fit, all but the first indented; what has no blanks is broken anywhere.
-func wrapped(text string, indent int) string {
-	var b strings.Builder
-	room := tableWidth - indent
-	used := 0
-	for _, word := range strings.Fields(text) {
-		if used > 0 && used+1+width(word) > room {
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			used = 0
-		}
-		if used > 0 {
-			b.WriteByte(' ')
-			used++
-		}
-		for width(word) > room-used {
-			head := strings.TrimSuffix(cut(word, room-used+1), "…")
-			if head == "" || head == word {
-				break
-			}
-			b.WriteString(head + "\n" + strings.Repeat(" ", indent))
-			word, used = word[len(head):], 0
-		}
-		b.WriteString(word)
-		used += width(word)
-	}
-	return b.String()
-}
-
 // labelled writes an id with its name behind, where it has one.
 func labelled(id, name string) string {
 	if name == "" || name == id {
@@ -152,7 +124,7 @@ func (e *explainer) packages(x *rating.Explanation, today bool) {
 	}
 	if len(x.Eligible) > 0 {
 		e.a.say("\nEligible packages%s, in deduction order:", as)
-		t := table{columns: []column{{"", right}, {"package", ident}, {"left before", decimal}, {"unit", fixed}, {"cycle ends", fixed}, {"why here", left}}}
+		t := table{columns: []column{{"", right}, {"package", ident}, {"left before", decimal}, {"unit", left}, {"cycle ends", fixed}, {"why here", fixed}}}
 		for i, candidate := range x.Eligible {
 			pkg := &e.c.Packages[candidate.Package]
 			why := "first"
@@ -166,7 +138,7 @@ func (e *explainer) packages(x *rating.Explanation, today bool) {
 	}
 	if len(x.NotEligible) > 0 {
 		e.a.say("\nNot eligible%s:", as)
-		t := table{columns: []column{{"package", ident}, {"why not", left}}}
+		t := table{columns: []column{{"package", ident}, {"why not", fixed}}}
 		for _, r := range x.NotEligible {
 			t.row(e.c.Packages[r.Package].ID, r.Why)
 		}
@@ -265,11 +237,7 @@ func (e *explainer) excess(head string, l *jobs.BookedLine, q *monthCount) {
 	}
 	e.line(head + fmt.Sprintf("excess at %s (%s%s)", price.ID, modelNames[price.Model], tier))
 	const indent = "     "
-	scale := 0
-	if i, known := e.c.MeterIndex([]byte(l.Source.Meter)); known {
-		scale = e.c.Meters[i].Scale
-	}
-	e.a.say("%s%s", indent, wrapped(priceText(price, scale), len(indent)))
+	e.a.say("%s%s", indent, wrapped(priceText(price, &e.c.Meters[price.Meter]), len(indent)))
 	e.a.say("%s%s", indent, wrapped(fmt.Sprintf("total(%s) - total(%s) = %s", amount(after), amount(before), e.money(l.Amount, l.Currency)), len(indent)))
 }
 

@@ -62,6 +62,9 @@ func (k *periodsCmd) Run(a *app) error {
 	if more > 0 {
 		a.say("\n... and %s more pending up to now.", groupedInt(int64(more)))
 	}
+	if len(views) > 0 && views[len(views)-1].State == "pending" {
+		a.say("\nDue on the clock of %s.", c.Settlement.TimeZone.String())
+	}
 	return nil
 }
 

@@ -48,9 +48,12 @@ func (remindCmd) Run(a *app) error {
 		a.say("No package is about to expire.")
 		return nil
 	}
-	t := table{columns: []column{{"package", ident}, {"account", ident}, {"e-mail", left}, {"expires", fixed}, {"whole days left", right}}}
+	t := table{columns: []column{{"package", ident}, {"account", ident}, {"expires", fixed}, {"whole days left", right}}}
 	for _, r := range due {
-		t.row(r.Package, r.Account, r.Email, end(r.ends, r.owner.Zone), groupedInt(int64(r.Days)))
+		t.row(r.Package, r.Account, end(r.ends, r.owner.Zone), groupedInt(int64(r.Days)))
+		if r.Email != "" {
+			t.note(r.Email)
+		}
 	}
 	t.print(a.stdout, a.ink)
 	return nil

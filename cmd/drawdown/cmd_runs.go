@@ -40,11 +40,11 @@ func (k *runsCmd) Run(a *app) error {
 		return nil
 	}
 	t := table{columns: []column{
-		{"run", right}, {"command", fixed}, {"started", fixed}, {"took", right}, {"by", left}, {"periods", right}, {"records", right}, {"state", left},
+		{"run", right}, {"command", fixed}, {"started (UTC)", fixed}, {"took", right}, {"by", left}, {"periods", right}, {"records", right}, {"state", left},
 	}}
 	for i := range views {
 		v := &views[i]
-		t.row(groupedInt(v.Run), v.Command, v.Started[:min(len(v.Started), len("2006-01-02T15:04"))], v.took, v.Actor, groupedInt(v.Periods),
+		t.row(groupedInt(v.Run), v.Command, strings.Replace(v.Started[:min(len(v.Started), len("2006-01-02T15:04"))], "T", " ", 1), v.took, v.Actor, groupedInt(v.Periods),
 			groupedInt(v.Records), a.ink.runState(strings.ReplaceAll(v.State, "_", " ")))
 		if v.Error != "" {
 			t.note(v.Error)

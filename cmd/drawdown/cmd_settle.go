@@ -100,7 +100,7 @@ func waitingRows(r *jobs.Report) error {
 
 func (a *app) printSettle(c *Config, r *jobs.Report) {
 	if r.Nothing != "" {
-		a.say("Nothing to do: %s.", strings.TrimSuffix(r.Nothing, "."))
+		a.say("%s", wrapped("Nothing to do: "+strings.TrimSuffix(r.Nothing, ".")+".", 0))
 		return
 	}
 	if r.DryRun {
@@ -111,7 +111,7 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 	a.printQuarantine(r)
 	a.printTotals(r)
 	for _, name := range r.Ignored {
-		a.say("%s", a.ink.yellow("Not read: ")+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)")
+		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
 	}
 	a.say("\n%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
 		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped)))
@@ -181,7 +181,7 @@ func (a *app) printNotices(r *jobs.Report) {
 		}
 		parts = append(parts, groupedInt(int64(kinds[kind]))+" "+name)
 	}
-	a.say("\nNotices: %s.", strings.Join(parts, ", "))
+	a.say("\n%s", wrapped("Notices: "+strings.Join(parts, ", ")+".", 2))
 }
 
 // countableNotices are the kinds that have a plural.
@@ -201,11 +201,11 @@ func (a *app) printQuarantine(r *jobs.Report) {
 		parts = append(parts, groupedInt(reasons[reason])+" "+reason)
 	}
 	if len(parts) > 0 {
-		a.say("\n%s", a.ink.yellow("Quarantine: ")+strings.Join(parts, ", ")+".")
+		a.say("\n%s", wrapped(a.ink.yellow("Quarantine:")+" "+strings.Join(parts, ", ")+".", 2))
 	}
 	if probable > 0 {
-		a.say("\n%s", a.ink.yellow("Probable duplicates: ")+groupedInt(probable)+
-			" records agree with another one in account, meter, time and quantity, but not in id. They settled.")
+		a.say("\n%s", wrapped(a.ink.yellow("Probable duplicates:")+" "+groupedInt(probable)+
+			" records agree with another one in account, meter, time and quantity, but not in id. They settled.", 2))
 	}
 }
 

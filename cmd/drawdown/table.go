@@ -65,21 +65,27 @@ func (t *table) note(text string) {
 	t.notes[len(t.rows)-1] = text
 }
 
-// print writes the table, indented by two spaces. A column in which no row has anything is left out.
+// print writes the table, indented by two spaces. A column in which no row has anything is left out. Where it is too wide
+// although texts and ids are cut, the points need no longer stand below each other; then each cell gets a line of its own.
 func (t *table) print(w io.Writer, k ink) {
-	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
 		if c.align == decimal {
 			t.alignPoints(i)
 		}
-		for _, row := range t.rows {
-			widths[i] = max(widths[i], width(row[i]))
-		}
-		if widths[i] > 0 {
-			widths[i] = max(widths[i], width(c.title))
-		}
 	}
-	t.fit(widths)
+	widths, fits := t.fit()
+	if !fits {
+		for _, row := range t.rows {
+			for i := range row {
+				row[i] = strings.TrimRight(row[i], " ")
+			}
+		}
+		widths, fits = t.fit()
+	}
+	if !fits {
+		t.printStacked(w, k)
+		return
+	}
 	titles := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		titles[i] = c.title
@@ -87,9 +93,39 @@ func (t *table) print(w io.Writer, k ink) {
 	printLine(w, t.columns, titles, widths, k.faint)
 	for i, row := range t.rows {
 		printLine(w, t.columns, row, widths, func(s string) string { return s })
-		if note, found := t.notes[i]; found {
-			fmt.Fprintln(w, "    "+k.faint(cut(note, tableWidth-4)))
+		t.printNote(w, k, i)
+	}
+}
+
+func (t *table) printNote(w io.Writer, k ink, row int) {
+	if note, found := t.notes[row]; found {
+		for _, line := range strings.Split(wrapped(note, len("    ")), "\n") {
+			fmt.Fprintln(w, "    "+k.faint(strings.TrimSpace(line)))
 		}
+	}
+}
+
+// printStacked writes each row as a list of its cells; one without a title stands behind the one before.
+func (t *table) printStacked(w io.Writer, k ink) {
+	titles := 0
+	for _, c := range t.columns[1:] {
+		titles = max(titles, width(c.title))
+	}
+	indent := len("    ") + titles + 2
+	for n, row := range t.rows {
+		fmt.Fprint(w, "  "+wrapped(row[0], len("  ")))
+		for i, cell := range row[1:] {
+			title := t.columns[i+1].title
+			switch {
+			case cell == "":
+			case title == "":
+				fmt.Fprint(w, "  "+cell)
+			default:
+				fmt.Fprint(w, "\n    "+k.faint(title)+strings.Repeat(" ", titles-width(title)+2)+wrapped(cell, indent))
+			}
+		}
+		fmt.Fprintln(w)
+		t.printNote(w, k, n)
 	}
 }
 
@@ -114,8 +150,18 @@ func behindPoint(cell string) int {
 	return 0
 }
 
-// fit narrows the widest column of text until the table fits; ids come last.
-func (t *table) fit(widths []int) {
+// fit gives the widths of the columns, narrowing the widest one of text until the table fits; ids come last. False where
+// that does not suffice.
+func (t *table) fit() (widths []int, fits bool) {
+	widths = make([]int, len(t.columns))
+	for i, c := range t.columns {
+		for _, row := range t.rows {
+			widths[i] = max(widths[i], width(row[i]))
+		}
+		if widths[i] > 0 {
+			widths[i] = max(widths[i], width(c.title))
+		}
+	}
 	for _, narrowed := range []alignment{left, ident} {
 		for {
 			total, widest := 0, -1
@@ -128,7 +174,7 @@ func (t *table) fit(widths []int) {
 				}
 			}
 			if total <= tableWidth {
-				return
+				return widths, true
 			}
 			if widest < 0 {
 				break
@@ -136,6 +182,7 @@ func (t *table) fit(widths []int) {
 			widths[widest]--
 		}
 	}
+	return nil, false
 }
 
 // leastWidth is how narrow a text may become.
@@ -146,6 +193,9 @@ func printLine(w io.Writer, columns []column, cells []string, widths []int, pain
 	for i, cell := range cells {
 		if widths[i] == 0 {
 			continue
+		}
+		if columns[i].align == ident {
+			cell = cutMiddle(cell, widths[i])
 		}
 		cell = cut(cell, widths[i])
 		gap := strings.Repeat(" ", max(0, widths[i]-width(cell)))
@@ -188,6 +238,52 @@ func cut(s string, columns int) string {
 		short += cluster
 	}
 	return short + "…"
+}
+
+// cutMiddle shortens an id to a width; ids that differ often do so at their ends.
+func cutMiddle(s string, columns int) string {
+	if width(s) <= columns {
+		return s
+	}
+	var clusters []string
+	for state, rest := -1, s; rest != ""; {
+		var cluster string
+		cluster, rest, _, state = uniseg.FirstGraphemeClusterInString(rest, state)
+		clusters = append(clusters, cluster)
+	}
+	tail := ""
+	for i := len(clusters) - 1; i >= 0 && width(tail)+width(clusters[i]) <= (columns-1)/2; i-- {
+		tail = clusters[i] + tail
+	}
+	return cut(s, columns-width(tail)) + tail
+}
+
+// wrapped breaks a text into lines that fit, all but the first indented; what has no blanks is broken anywhere.
+func wrapped(text string, indent int) string {
+	var b strings.Builder
+	room := tableWidth - indent
+	used := 0
+	for _, word := range strings.Fields(text) {
+		if used > 0 && used+1+width(word) > room {
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			used = 0
+		}
+		if used > 0 {
+			b.WriteByte(' ')
+			used++
+		}
+		for width(word) > room-used {
+			head := strings.TrimSuffix(cut(word, room-used+1), "…")
+			if head == "" || head == word {
+				break
+			}
+			b.WriteString(head + "\n" + strings.Repeat(" ", indent))
+			word, used = word[len(head):], 0
+		}
+		b.WriteString(word)
+		used += width(word)
+	}
+	return b.String()
 }
 
 // grouped writes a number's whole part in groups of three: 1,234,567.5.
