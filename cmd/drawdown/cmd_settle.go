@@ -46,8 +46,10 @@ func (s *settleCmd) Run(a *app) error {
 	if a.flags.JSON {
 		err = printJSON(a.stdout, struct {
 			reportJSON
-			MorePending int `json:"more_pending"`
-		}{settleJSON(r), more})
+			MorePending int      `json:"more_pending"`
+			Late        int64    `json:"late"`
+			LateObjects []string `json:"late_objects"`
+		}{settleJSON(r), more, r.Late, append([]string{}, r.LateObjects...)})
 	} else if !a.flags.Quiet {
 		a.printSettle(c, r)
 		if more > 0 {
@@ -110,6 +112,10 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 	a.printNotices(r)
 	a.printQuarantine(r)
 	a.printTotals(r)
+	if r.Late > 0 {
+		a.say("\n%s", wrapped(a.ink.yellow("Late:")+" "+counted(r.Late, "row is of a period that had been settled before it came", "rows are of periods that had been settled before they came")+
+			" ("+strings.Join(r.LateObjects, ", ")+"). They are not settled; backfill will settle them.", 2))
+	}
 	for _, name := range r.Ignored {
 		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
 	}
