@@ -72,7 +72,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 
 // settleDry settles by the same code into a temporary folder, and commits nothing.
 func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, err error) {
-	dir, err := os.MkdirTemp("", "drawdown-dry-run-*")
+	dir, err := os.MkdirTemp(c.TempDir, "drawdown-dry-run-*")
 	if err != nil {
 		return nil, &failure{op: "settle", err: err}
 	}
@@ -134,7 +134,7 @@ func (a *app) job(
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
 		Now: rating.InstantOf(a.now), Until: rating.Never, MaxQuarantinePercent: int64(c.Settlement.MaxQuarantine),
 		QuarantineBadObjects: c.Usage.OnBadObject == "quarantine",
-		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory),
+		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory), TempDir: c.TempDir,
 		Bucket: objects, Reader: objectReader{reader},
 		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
 		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},

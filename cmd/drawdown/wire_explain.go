@@ -26,7 +26,7 @@ func (a *app) explain(c *Config, recordID string) (explanation *jobs.Explanation
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp("", "drawdown-explain-*")
+	dir, err := os.MkdirTemp(c.TempDir, "drawdown-explain-*")
 	if err != nil {
 		return nil, nil, &failure{op: "explain", err: err}
 	}

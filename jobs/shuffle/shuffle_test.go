@@ -220,7 +220,7 @@ func TestNoPlaceToSpill(t *testing.T) {
 	}
 	defer s.Close()
 	err = writeObject(s, 0, w.objects[0], 100)
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "free space there, set another folder") {
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "free space there, name another folder") {
 		t.Errorf("got %v", err)
 	}
 }

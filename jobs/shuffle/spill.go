@@ -64,7 +64,7 @@ func (f *spillFile) write(c *chunk) (block, error) {
 		at += int64(len(part))
 	}
 	if err != nil {
-		return b, fmt.Errorf("spill usage records to a temp file in %s: %w; free space there, set another folder, or allow more memory",
+		return b, fmt.Errorf("spill usage records to a temp file in %s: %w; free space there, name another folder in temp_dir, or allow more memory",
 			f.folder(), err)
 	}
 	return b, nil
