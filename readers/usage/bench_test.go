@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	parquetgo "github.com/parquet-go/parquet-go"
 )
 
@@ -35,14 +34,6 @@ func benchText(format string) []byte {
 		}
 		fmt.Fprintf(&b, pattern, benchID(i), accounts[i*7%2], meters[i*5%3], i%900, at)
 	}
-	return b.Bytes()
-}
-
-func gzipText(data []byte) []byte {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	w.Write(data)
-	w.Close()
 	return b.Bytes()
 }
 

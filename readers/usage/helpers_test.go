@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"drawdown/rating"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // memory is a sink that keeps what it gets, in words.
@@ -104,4 +106,12 @@ func read(t testing.TB, cfg Config, name, data string) (*memory, Summary) {
 		t.Errorf("summary counts %d rejected, the sink got %d", s.Rejected, len(m.rejected))
 	}
 	return &m, s
+}
+
+func gzipText(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
 }
