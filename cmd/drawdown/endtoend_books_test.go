@@ -306,15 +306,18 @@ func TestCatalogRowsThatComeLate(t *testing.T) {
 			"new 0 +50 -30 =20, old 70 =70; new 20 -20 =0, old 70 -10 =60",
 		},
 		"revocation": {
-			"package_changes", fields{"package": "old", "at": "2026-10-22T18:00:00Z", "revoked": true},
+			"package_changes",
+			fields{"package": "old", "at": "2026-10-22T18:00:00Z", "revoked": true},
 			"old 70 revoked 70 =0; ",
 		},
 		"resize up": {
-			"package_changes", fields{"package": "old", "at": "2026-10-22T18:00:00Z", "resized": fields{"quota": 130}},
+			"package_changes",
+			fields{"package": "old", "at": "2026-10-22T18:00:00Z", "resized": fields{"quota": 130}},
 			"old 70 +30 -30 =70; old 70 -30 =40",
 		},
 		"resize down": {
-			"package_changes", fields{"package": "old", "at": "2026-10-22T18:00:00Z", "resized": fields{"quota": 80}},
+			"package_changes",
+			fields{"package": "old", "at": "2026-10-22T18:00:00Z", "resized": fields{"quota": 80}},
 			"old 70 -30 revoked 20 =20; old 20 -20 =0",
 		},
 	} {

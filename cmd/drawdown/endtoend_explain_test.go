@@ -211,8 +211,13 @@ func (s *site) checkExplainedLines(t *testing.T, w *world, found *explainJSON, l
 			same(t, found.RecordID+": where it comes from", place{l["source_object"], number(l["source_row"]).Num().Int64()}, place{r.Object, r.Row})
 			same(t, found.RecordID+": texts", key(l, "kind", "package", "price_id", "meter"), strings.Join([]string{e.Kind, e.Package, e.Price, r.Meter}, " "))
 			for _, pair := range [][2]string{
-				{l["line_no"], fmt.Sprint(e.LineNo)}, {l["tier"], fmt.Sprint(e.Tier)}, {l["quantity"], e.Quantity}, {l["consumed"], e.Consumed},
-				{l["remaining_before"], e.RemainingBefore}, {l["remaining_after"], e.RemainingAfter}, {l["amount"], e.Amount},
+				{l["line_no"], fmt.Sprint(e.LineNo)},
+				{l["tier"], fmt.Sprint(e.Tier)},
+				{l["quantity"], e.Quantity},
+				{l["consumed"], e.Consumed},
+				{l["remaining_before"], e.RemainingBefore},
+				{l["remaining_after"], e.RemainingAfter},
+				{l["amount"], e.Amount},
 			} {
 				if number(pair[0]).Cmp(number(pair[1])) != 0 {
 					t.Errorf("%s: filed %v, explained %+v", found.RecordID, l, *e)
