@@ -46,7 +46,7 @@ check: ## vet, gofumpt, staticcheck
 	else $(STATIC) ./...; fi
 
 unit: ## all tests, with WORLDS=100000 random worlds against the slow model
-	@echo "== go test"; DRAWDOWN_WORLDS=$(WORLDS) $(GO) test ./...
+	@echo "== go test"; TEST_WORLDS=$(WORLDS) $(GO) test ./...
 	@echo "== go test (cmd/bench, with DuckDB)"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: cmd/bench is NOT tested"; \
 	else cd cmd/bench && $(GO) vet ./... && $(GO) test ./...; fi
@@ -54,10 +54,10 @@ unit: ## all tests, with WORLDS=100000 random worlds against the slow model
 race: ## the race detector over the packages with goroutines
 	@echo "== go test -race"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: the race detector is NOT run"; \
-	else DRAWDOWN_WORLDS=1000 $(GO) test -race -short $(RACE); fi
+	else TEST_WORLDS=1000 $(GO) test -race -short $(RACE); fi
 
 soak: ## random worlds against the slow model for SOAK_TIME=10m
-	@DRAWDOWN_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'Soak|Agree|World' -v ./rating/...
+	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'Soak|Agree|World' -v ./rating/...
 
 fuzz: ## every fuzz target for FUZZ_TIME=30s
 	@for package in $$($(GO) list ./...); do \

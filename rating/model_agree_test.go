@@ -26,20 +26,20 @@ func worldsEnv(name string, otherwise uint64) uint64 {
 	return otherwise
 }
 
-// TestEngineAgreesWithModel settles random worlds by the engine and by the model. DRAWDOWN_WORLDS says how many,
-// DRAWDOWN_SOAK for how long instead (a duration), DRAWDOWN_SEED which ones, DRAWDOWN_WORLD the one to look at.
+// TestEngineAgreesWithModel settles random worlds by the engine and by the model. TEST_WORLDS says how many,
+// TEST_SOAK for how long instead (a duration), TEST_SEED which ones, TEST_WORLD the one to look at.
 func TestEngineAgreesWithModel(t *testing.T) {
-	seed := worldsEnv("DRAWDOWN_SEED", 1)
-	if one, err := strconv.ParseUint(os.Getenv("DRAWDOWN_WORLD"), 10, 64); err == nil {
+	seed := worldsEnv("TEST_SEED", 1)
+	if one, err := strconv.ParseUint(os.Getenv("TEST_WORLD"), 10, 64); err == nil {
 		reportWorld(t, seed, one)
 		return
 	}
-	worlds := worldsEnv("DRAWDOWN_WORLDS", 100_000)
+	worlds := worldsEnv("TEST_WORLDS", 100_000)
 	if testing.Short() {
 		worlds = min(worlds, 3_000)
 	}
 	began := time.Now()
-	soak, _ := time.ParseDuration(os.Getenv("DRAWDOWN_SOAK"))
+	soak, _ := time.ParseDuration(os.Getenv("TEST_SOAK"))
 	var next, refused atomic.Uint64
 	var wrong atomic.Uint64
 	wrong.Store(1<<64 - 1)
@@ -144,7 +144,7 @@ func reportWorld(t *testing.T, seed, number uint64) {
 	}
 	small = shrink(small, func(w *modelWorld) bool { problem, _ := disagreement(w); return problem != "" })
 	problem, _ := disagreement(small)
-	t.Errorf("world %d of seed %d (DRAWDOWN_SEED=%d DRAWDOWN_WORLD=%d)\n%s\n%s", number, seed, seed, number, worldText(small), problem)
+	t.Errorf("world %d of seed %d (TEST_SEED=%d TEST_WORLD=%d)\n%s\n%s", number, seed, seed, number, worldText(small), problem)
 }
 
 // shrink removes whatever the trouble does not need.

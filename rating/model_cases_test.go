@@ -239,9 +239,9 @@ func packageOfCase(p map[string]yaml.Node) rating.PackageDraft {
 	return d
 }
 
-// conformanceCases finds the cases: beside the project, or where DRAWDOWN_CONFORMANCE says.
+// conformanceCases finds the cases: beside the project, or where TEST_CONFORMANCE says.
 func conformanceCases(t *testing.T) map[string]*caseFile {
-	folder := os.Getenv("DRAWDOWN_CONFORMANCE")
+	folder := os.Getenv("TEST_CONFORMANCE")
 	if folder == "" {
 		folder = filepath.Join("..", "testdata", "conformance")
 	}

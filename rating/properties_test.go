@@ -23,7 +23,7 @@ func eachWorld(t *testing.T, worlds int, property func(t *testing.T, w *modelWor
 	if testing.Short() {
 		worlds /= 10
 	}
-	seed := worldsEnv("DRAWDOWN_SEED", 1)
+	seed := worldsEnv("TEST_SEED", 1)
 	for number := range uint64(worlds) {
 		w := makeWorld(seed+1_000_000, number)
 		run, err := engineSettle(w)
