@@ -283,8 +283,8 @@ func (x *explaining) explainAbsent(ctx context.Context, e *ExplainedRow, row *fo
 		return nil
 	}
 	e.Fate, e.Reason = "not settled", "it arrived after the period was settled; backfill will settle it"
-	if k, ok := x.known[row.object]; ok && k.Object == x.found[row.object].Object && (row.time < k.First || row.time > k.Last) {
-		e.Reason = "the settlement read its object as one without rows of that time; backfill will settle it"
+	if k, ok := x.known[row.object]; ok && k.SHA256 == x.found[row.object].sha256 && (row.time < k.First || row.time > k.Last) {
+		e.Reason = "usage was mapped otherwise when its object was read, as one without rows of that time; backfill will settle it"
 	}
 	if row.rejected != nil {
 		e.Reason, e.Note = "it arrived after the period was settled", "it would be quarantined: "+row.why()

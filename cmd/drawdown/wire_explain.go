@@ -107,6 +107,8 @@ func (t *bookedTables) Lines(ctx context.Context, shard int, account, id string)
 			}
 			if l.RecordID == id && l.Account == account {
 				lines = append(lines, bookedLine(&l))
+			} else if len(lines) > 0 { // the lines of a record stand together
+				break
 			}
 		}
 		if len(lines) > 0 {
