@@ -67,4 +67,4 @@ fuzz: ## every fuzz target for FUZZ_TIME=30s
 	done
 
 bench: build ## records per second and memory of each stage, and DuckDB on the same files (RECORDS=10000000)
-	@cd cmd/bench && $(GO) run . -drawdown ../../bin/drawdown -records $(RECORDS)
+	@cd cmd/bench && $(GO) run . -drawdown ../../bin/drawdown -records $(RECORDS) -settle-args "--memory 512MiB"

@@ -120,3 +120,32 @@ func TestTheComparisonSeesASingleLine(t *testing.T) {
 		}
 	}
 }
+
+// TestMain lets the test binary be the child processes, too.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "duckdb-") {
+		if err := run(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestDrawdownAndTheSQLAgreeOnEveryLine settles a small world by both programs: DuckDB opens drawdown's files, and every
+// line of one is a line of the other.
+func TestDrawdownAndTheSQLAgreeOnEveryLine(t *testing.T) {
+	report := filepath.Join(t.TempDir(), "report.md")
+	err := run([]string{
+		"-cache", t.TempDir(), "-records", "20000", "-accounts", "500", "-repeat", "1", "-cores", "1", "-scale", "", "-one-pair", "",
+		"-text-records", "0", "-notices=false", "-report", report,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(report)
+	if err != nil || !strings.Contains(string(text), "drawdown") {
+		t.Errorf("%s %v", text, err)
+	}
+}

@@ -80,7 +80,7 @@ func parseOptions(args []string) (*options, error) {
 	scale := flags.String("scale", "1000000,10000000", "records of the scaling runs, as 1000000,10000000,100000000; empty leaves them out")
 	onePair := flags.String("one-pair", "1,10,100,1000,10000", "packages on one account and meter; empty leaves these runs out")
 	flags.Int64Var(&o.onePairRecords, "one-pair-records", 1_000_000, "records of the one-pair runs")
-	flags.Int64Var(&o.textRecords, "text-records", 1_000_000, "records of the NDJSON.gz run; 0 leaves it out")
+	flags.Int64Var(&o.textRecords, "text-records", 10_000_000, "records of the NDJSON.gz run; 0 leaves it out")
 	flags.BoolVar(&o.notices, "notices", true, "also settle the world of -records with alerts, reminders and life cycle at their defaults")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

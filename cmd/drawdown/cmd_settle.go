@@ -24,7 +24,7 @@ func (settleCmd) Help() string {
     drawdown settle --until 2026-10-03     the periods that end by then
     drawdown --json settle                 for programs
 
-It ends with exit code 3 where rows went to quarantine, so that somebody looks why.`
+It ends with exit code 3 where rows went to quarantine, or came after their period was settled, so that somebody looks.`
 }
 
 func (s *settleCmd) Run(a *app) error {
@@ -90,14 +90,19 @@ func parseInstantFlag(flag, text string, location *time.Location) (rating.Instan
 	return at, nil
 }
 
-// waitingRows says that rows wait in quarantine.
+// waitingRows says that rows wait: in quarantine, or because their period had been settled before they came.
 func waitingRows(r *jobs.Report) error {
-	rows := r.Rows.Quarantined
-	if rows == 0 || r.DryRun {
+	var waits []string
+	if rows := r.Rows.Quarantined; rows > 0 {
+		waits = append(waits, counted(rows, "row waits", "rows wait")+" in quarantine; the quarantine table says why")
+	}
+	if r.Late > 0 {
+		waits = append(waits, counted(r.Late, "row came", "rows came")+" after their period was settled, and wait for a backfill")
+	}
+	if len(waits) == 0 || r.DryRun {
 		return nil
 	}
-	return &waiting{fmt.Sprintf("settle: done, but %s in quarantine; the quarantine table says why",
-		counted(rows, "row waits", "rows wait"))}
+	return &waiting{"settle: done, but " + strings.Join(waits, "; and ")}
 }
 
 func (a *app) printSettle(c *Config, r *jobs.Report) {

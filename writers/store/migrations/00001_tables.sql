@@ -219,4 +219,3 @@ CREATE TABLE outbox (
 	last_error      TEXT    NOT NULL DEFAULT ''
 );
 CREATE INDEX outbox_period ON outbox (period_start);
-CREATE INDEX outbox_due ON outbox (at) WHERE state = 'pending';
