@@ -151,11 +151,11 @@ func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []
 			return err
 		}
 		var state *rating.PayerState
-		for len(opening) > 0 && opening[0].Payer <= payer {
-			if opening[0].Payer == payer {
-				state = &opening[0]
-			}
-			opening = opening[1:]
+		if len(opening) > 0 && opening[0].Payer < payer {
+			return w.noPayer(&opening[0])
+		}
+		if len(opening) > 0 && opening[0].Payer == payer {
+			state, opening = &opening[0], opening[1:]
 		}
 		has := records && cursor.Payer() == payer
 		if !has && state == nil && !w.Catalog.Lives(payer) {
@@ -172,10 +172,19 @@ func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []
 			w.lap(stageSort)
 		}
 	}
+	if len(opening) > 0 {
+		return w.noPayer(&opening[0])
+	}
 	if records {
 		return fmt.Errorf("payer %q has records but is none of the shard's", w.Catalog.Accounts[cursor.Payer()].ID)
 	}
 	return nil
+}
+
+// noPayer says that an account which paid has another payer now, so that what is left of it would be lost.
+func (w *shardWork) noPayer(state *rating.PayerState) error {
+	return fmt.Errorf("R5.3: account %q paid for itself when it was settled, and has another payer now: what is left of its packages, "+
+		"its quantities and its balance would be lost; put its payer back", w.Catalog.Accounts[state.Payer].ID)
 }
 
 // settlePayer settles a payer's periods one after another.
