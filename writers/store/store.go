@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite", too
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Mode says what a [Store] may do.
@@ -59,9 +61,7 @@ func Open(ctx context.Context, state string, mode Mode) (*Store, error) {
 		if mode == Scratch {
 			writer = strings.Replace(writer, "synchronous(FULL)", "synchronous(OFF)", 1)
 		}
-		if s.write, err = connect(ctx, path+writer, 1); err == nil {
-			err = migrate(ctx, s.write)
-		}
+		s.write, err = openWriter(ctx, path+writer)
 	}
 	if err == nil {
 		s.read, err = connect(ctx, path+sqliteReader, readers)
@@ -73,6 +73,31 @@ func Open(ctx context.Context, state string, mode Mode) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open state %s: %w", state, err), s.Close())
 	}
 	return s, nil
+}
+
+// openWriter opens the connection that writes, and migrates. Where several processes open a new database at once, turning
+// it to WAL fails for all but one without any waiting, whatever the busy timeout says; so it is tried again for a while.
+func openWriter(ctx context.Context, dsn string) (*sqlx.DB, error) {
+	patience, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		db, err := connect(ctx, dsn, 1)
+		if err == nil {
+			err = migrate(ctx, db)
+		}
+		var busy *sqlite.Error
+		if err == nil || patience.Err() != nil || !errors.As(err, &busy) || busy.Code()&0xff != sqlite3.SQLITE_BUSY {
+			return db, err
+		}
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		select {
+		case <-patience.Done():
+			return nil, errors.Join(err, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // sqlitePath gives the file's URI, after checks whose failure SQLite reports as "out of memory" or "unable to open".
