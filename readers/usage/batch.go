@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"drawdown/rating"
@@ -38,6 +40,7 @@ type Summary struct {
 type row struct {
 	number                      int64
 	malformed                   string // why
+	versionUnread               bool   // there is a version, but it is none
 	id, account, meter, version []byte
 	time                        []byte
 	instant                     rating.Instant // with timeKnown: the time, which then is no text
@@ -113,19 +116,20 @@ func (b *batcher) add(r *row) error {
 	if rec.hasTime {
 		b.summary.First, b.summary.Last = min(b.summary.First, rec.time), max(b.summary.Last, rec.time)
 	}
-	if r.malformed == "" && len(r.version) > 0 {
+	rec.account = b.account(r.account)
+	if len(r.version) > 0 {
 		version, err := rating.ParseDecimal(r.version, 0, rating.Exact)
 		if err != nil || version < 0 {
-			r.malformed = fmt.Sprintf("version %s is no integer from 0 on", quoted(r.version))
+			r.versionUnread = true
+			if r.malformed == "" {
+				r.malformed = fmt.Sprintf("version %s is no integer from 0 on", quoted(r.version))
+			}
 		}
 		rec.version = version
 	}
 	if r.malformed != "" {
-		rec.meterText = r.meter
-		b.summary.Read++
-		return b.reject(r, &rec, r.id, rating.Malformed, r.malformed)
+		return b.malformed(r, &rec)
 	}
-	rec.account = b.account(r.account)
 	rec.set, rec.content = b.attrs.code(r.attrs)
 	if len(b.plan.emit) == 0 {
 		rec.meterText, rec.quantityText, rec.rounding = r.meter, r.quantity[0], b.plan.quantity.rounding
@@ -147,6 +151,36 @@ func (b *batcher) add(r *row) error {
 		}
 	}
 	return nil
+}
+
+// malformed puts a row into quarantine. Where it can be told which record it is of, it supersedes: a version that cannot be
+// read is taken for the highest, since it may be the one that voids.
+func (b *batcher) malformed(r *row, rec *record) error {
+	b.summary.Read++
+	rec.meterText = r.meter
+	if r.versionUnread {
+		rec.version = math.MaxInt64
+	}
+	if textFault(r.id) == "" && len(r.id) > 0 {
+		for _, id := range b.ids(r.id) {
+			if err := b.spoil(r, rec, id); err != nil {
+				return err
+			}
+		}
+	}
+	return b.reject(r, rec, r.id, rating.Malformed, r.malformed)
+}
+
+// ids are those of a row's records.
+func (b *batcher) ids(id []byte) [][]byte {
+	if len(b.plan.emit) == 0 {
+		return [][]byte{id}
+	}
+	var all [][]byte
+	for i := range b.plan.emit {
+		all = append(all, append(append(bytes.Clone(id), '#'), b.plan.emit[i].meter...))
+	}
+	return all
 }
 
 // settle puts a record into the batch, or into quarantine for the first reason of R4.4 that applies.
@@ -281,13 +315,19 @@ func (b *batcher) quantity(rec *record) string {
 		return fmt.Sprintf("quantity %s is too large for %d decimals in 64 bits", quoted(rec.quantityText), scale)
 	case err != nil:
 		return fmt.Sprintf("quantity %s is %v", quoted(rec.quantityText), err)
-	case n < 0:
+	case n < 0 || n == 0 && rec.rounding != rating.Exact && negative(rec.quantityText):
 		return fmt.Sprintf("quantity %s is negative", quoted(rec.quantityText))
 	case most > 0 && n > most:
 		return fmt.Sprintf("quantity %s is above the meter's max, %s", quoted(rec.quantityText), rating.FormatQuantity(most, scale))
 	}
 	rec.quantity = n
 	return ""
+}
+
+// negative says whether a decimal number is below 0, which its rounding may hide: a 0 would void.
+func negative(decimal []byte) bool {
+	coefficient, _, _ := bytes.Cut(bytes.ToLower(decimal), []byte("e"))
+	return bytes.HasPrefix(coefficient, []byte("-")) && bytes.ContainsAny(coefficient, "123456789")
 }
 
 func (b *batcher) largeQuantity(rec *record) string {
@@ -403,12 +443,15 @@ func (b *batcher) flush() error {
 func (b *batcher) reject(r *row, rec *record, id []byte, reason rating.Reason, detail string) error {
 	b.summary.Rejected++
 	return b.sink.Reject(&rating.Rejected{
-		Row: r.number, Reason: reason, Detail: detail,
-		RecordID: string(id), Account: string(r.account), Meter: string(rec.meterText),
+		Row: r.number, Reason: reason, Detail: strings.ToValidUTF8(detail, "\uFFFD"),
+		RecordID: shown(id), Account: shown(r.account), Meter: shown(rec.meterText),
 		Raw:  bytes.Clone(r.raw[:min(len(r.raw), rating.RawMax)]),
 		Time: rec.time, HasTime: rec.hasTime,
 	})
 }
+
+// shown is a text that may stand in a STRING column, whatever a row holds.
+func shown(text []byte) string { return strings.ToValidUTF8(string(text), "\uFFFD") }
 
 // quoted shows a text of a row, cut to a length that a person reads.
 func quoted(text []byte) string {

@@ -94,6 +94,9 @@ func (c *csvReader) header() error {
 	}
 	if !c.plan.mapsAttributes {
 		for i, name := range names {
+			if name == "attributes" {
+				return errWholeAttributes
+			}
 			if attribute, ok := strings.CutPrefix(name, "attributes."); ok {
 				c.binding.attributes = append(c.binding.attributes, boundAttribute{[]byte(attribute), source{fromColumn, i, nil}})
 			}
@@ -102,6 +105,8 @@ func (c *csvReader) header() error {
 	c.row.quantity = make([][]byte, len(c.binding.quantity))
 	return nil
 }
+
+var errWholeAttributes = errors.New("has attributes in one column, attributes, which is read as none; map usage.fields.attributes, or write columns attributes.NAME")
 
 func missingColumn(name, canonical string) string {
 	if name == canonical {

@@ -15,7 +15,8 @@ const (
 	jsonNumber
 	jsonBool
 	jsonNull
-	jsonNested // an object or an array
+	jsonObject
+	jsonArray
 )
 
 // value is a JSON value: the text of a string without quotes and escapes, or the literal of a scalar.
@@ -28,6 +29,8 @@ type value struct {
 func (v value) scalar() bool {
 	return v.kind == jsonString || v.kind == jsonNumber || v.kind == jsonBool
 }
+
+func (v value) nested() bool { return v.kind == jsonObject || v.kind == jsonArray }
 
 // node is a place in a JSON object that somebody asks for.
 type node struct {
@@ -198,7 +201,7 @@ func (d *decoder) keep(child *node, list collecting, key []byte, v value) {
 	switch {
 	case list == intoAttributes && v.scalar():
 		d.attrs = append(d.attrs, pair{key, v.text})
-	case list == intoAttributes && v.kind == jsonNested:
+	case list == intoAttributes && v.nested():
 		d.nested = key
 	case list == intoData && v.scalar() && !asked:
 		d.data = append(d.data, pair{key, v.text})
@@ -215,9 +218,9 @@ func (d *decoder) value(n *node, depth int) (value, bool) {
 		if n != nil {
 			list = n.collect
 		}
-		return value{kind: jsonNested}, d.object(n, list, depth+1)
+		return value{kind: jsonObject}, d.object(n, list, depth+1)
 	case c == '[':
-		return value{kind: jsonNested}, d.array(depth + 1)
+		return value{kind: jsonArray}, d.array(depth + 1)
 	case c == 't':
 		return d.literal("true", jsonBool)
 	case c == 'f':

@@ -20,12 +20,13 @@ const (
 
 // jsonReader makes rows of NDJSON lines.
 type jsonReader struct {
-	key     string
-	mapped  bool // attributes are mapped
-	binding binding
-	decoder decoder
-	row     row
-	text    []byte // of an id that is put together
+	key        string
+	mapped     bool // attributes are mapped
+	binding    binding
+	decoder    decoder
+	row        row
+	attributes int    // the slot of the whole object
+	text       []byte // of an id that is put together
 }
 
 func newJSONReader(p *plan, key string) *jsonReader {
@@ -50,6 +51,7 @@ func newJSONReader(p *plan, key string) *jsonReader {
 	j := &jsonReader{key: key, mapped: p.mapsAttributes}
 	j.binding = p.bind(func(name, _ string) int { return slotOf(name) })
 	if !p.mapsAttributes {
+		j.attributes = slotOf("attributes")
 		root.child("attributes").collect = intoAttributes
 		root.child("data").collect = intoData
 	}
@@ -118,6 +120,9 @@ func (j *jsonReader) fill(line []byte) {
 	case envelope:
 		r.attrs = append(r.attrs, d.data...)
 	default:
+		if v := d.slots[j.attributes]; v.kind != absent && v.kind != jsonNull && v.kind != jsonObject {
+			r.malformed = "attributes is not an object"
+		}
 		r.attrs = append(r.attrs, d.attrs...)
 		if d.nested != nil {
 			r.malformed = "attribute " + quoted(d.nested) + " is not a string, number or boolean"
@@ -141,7 +146,8 @@ func (j *jsonReader) pick(s source, name string, envelope bool, slot int) []byte
 	switch v.kind {
 	case jsonString, jsonNumber:
 		return v.text
-	case jsonBool, jsonNested:
+	case jsonBool, jsonObject, jsonArray:
+		j.row.versionUnread = j.row.versionUnread || name == "version"
 		if j.row.malformed == "" {
 			j.row.malformed = name + " is neither a string nor a number"
 		}
@@ -176,7 +182,7 @@ func (j *jsonReader) mappedAttributes() {
 		switch {
 		case v.scalar():
 			j.row.attrs = append(j.row.attrs, pair{a.name, v.text})
-		case v.kind == jsonNested:
+		case v.nested():
 			j.row.malformed = "attribute " + quoted(a.name) + " is not a string, number or boolean"
 		}
 	}

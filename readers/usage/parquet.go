@@ -71,6 +71,9 @@ func (p *parquetReader) bind(ctx context.Context, budget *int64) error {
 			}
 			return -1
 		}
+		if p.twice(name) {
+			faults = append(faults, fmt.Sprintf("column %s stands there twice", name))
+		}
 		if fault := p.unfit(l, canonical); fault != "" {
 			faults = append(faults, fmt.Sprintf("column %s (%s) %s", l.name, physicalNames[l.physical], fault))
 		}
@@ -110,6 +113,16 @@ func (p *parquetReader) find(name string) *leaf {
 	return nil
 }
 
+func (p *parquetReader) twice(name string) bool {
+	n := 0
+	for i := range p.file.leaves {
+		if p.file.leaves[i].name == name {
+			n++
+		}
+	}
+	return n > 1
+}
+
 // defaultAttributes binds the columns below `attributes`: of a map, or of a struct.
 func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) string {
 	var key *leaf
@@ -117,6 +130,8 @@ func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) st
 		l := &p.file.leaves[i]
 		name, below := strings.CutPrefix(l.name, "attributes.")
 		switch {
+		case l.name == "attributes":
+			return errWholeAttributes.Error()
 		case !below:
 		case l.maxRep == 0:
 			if fault := p.unfit(l, l.name); fault != "" {

@@ -204,6 +204,9 @@ func (f *fastStep) add(p *parquetReader, number int64, i int) (bool, error) {
 	b := p.batch
 	meter := &b.catalog.Meters[f.meter[i]]
 	q, t := f.quantity[i], f.time[i]
+	if q < 0 { // or unsigned and beyond 63 bits: either would wrap when it is brought to the meter's scale
+		return false, nil
+	}
 	if shift := meter.Scale - f.scale; shift > 0 {
 		if q > math.MaxInt64/scales[shift] {
 			return false, nil
@@ -229,7 +232,7 @@ func (f *fastStep) add(p *parquetReader, number int64, i int) (bool, error) {
 		}
 		id = c.bytes(i)
 	}
-	if q < 0 || meter.Max > 0 && q > meter.Max || t > b.limit || len(id) == 0 || !plainText(id) {
+	if meter.Max > 0 && q > meter.Max || t > b.limit || len(id) == 0 || !plainText(id) {
 		return false, nil
 	}
 	b.summary.Read++

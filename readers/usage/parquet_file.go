@@ -188,7 +188,7 @@ func readSchemaElement(t *thrift) schemaElement {
 		case id == 3 && kind == 5:
 			e.repetition = t.int()
 		case id == 4 && kind == thriftBinary:
-			e.name = string(t.binary())
+			e.name = strings.ToValidUTF8(string(t.binary()), "\uFFFD") // names stand in messages, and these in STRING columns
 		case id == 5 && kind == 5:
 			e.children = t.int()
 		case id == 6 && kind == 5:
