@@ -77,6 +77,8 @@ type app struct {
 func run(ctx context.Context, p process) int {
 	var flags cli
 	exited := -1
+	answer := &watchedWriter{to: p.stdout}
+	p.stdout = answer
 	parser, err := kong.New(&flags, kong.Name("drawdown"), kong.Description(description),
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: tableWidth}))
@@ -94,7 +96,26 @@ func run(ctx context.Context, p process) int {
 	if a.now, err = a.parseNow(); err != nil {
 		return report(ctx, err, p.stderr)
 	}
-	return report(ctx, command.Run(a), p.stderr)
+	err = command.Run(a)
+	if answer.err != nil && (err == nil || !errors.Is(err, answer.err)) {
+		lost := &failure{op: "write the answer", err: answer.err, hint: "what was done is done; `drawdown runs` lists it", code: exitFailed}
+		err = errors.Join(lost, err)
+	}
+	return report(ctx, err, p.stderr)
+}
+
+// watchedWriter remembers the first error, since most of what is printed does not look at it.
+type watchedWriter struct {
+	to  io.Writer
+	err error
+}
+
+func (w *watchedWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 func usageError(err error) error {

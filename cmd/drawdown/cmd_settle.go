@@ -83,7 +83,7 @@ func parseInstantFlag(flag, text string, location *time.Location) (rating.Instan
 	at, _, err := parseMoment(text, location)
 	if err != nil {
 		return 0, &failure{
-			op: "read " + flag, err: fmt.Errorf("%q is neither a date nor %w", text, err), code: exitUsage,
+			op: "read " + flag, err: fmt.Errorf("%q is %w", text, err), code: exitUsage,
 			hint: "write it as 2026-10-01, or as 2026-10-01T08:30:00Z",
 		}
 	}
@@ -122,7 +122,7 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 			" ("+strings.Join(r.LateObjects, ", ")+"). They are not settled; backfill will settle them.", 2))
 	}
 	for _, name := range r.Ignored {
-		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (its name ends in none of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
+		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (no file whose name ends in one of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
 	}
 	a.say("\n%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
 		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped)))

@@ -122,6 +122,9 @@ func (c *Config) check(d *decoder) {
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
 		}
 	}
+	if within(c.Output.URL, c.Usage.URL) {
+		d.faultAt("output.url", "write a folder beside usage.url", "%q is in the usage folder, where the settlement would be read as usage", c.Output.URL)
+	}
 	if c.Usage.OnBadObject != "fail" && c.Usage.OnBadObject != "quarantine" {
 		d.faultAt("usage.on_bad_object", "write fail or quarantine", "%q is unknown", c.Usage.OnBadObject)
 	}
@@ -176,6 +179,12 @@ func (c *Config) checkStart(d *decoder) {
 			"%s is in the midst of a period (settlement.period is %s)", c.Settlement.Start, c.Settlement.Period)
 	}
 	c.Start = first.Start
+}
+
+// within says whether a path is a folder or something below it.
+func within(path, folder string) bool {
+	below, err := filepath.Rel(filepath.Clean(folder), filepath.Clean(path))
+	return err == nil && path != "" && folder != "" && filepath.IsLocal(below)
 }
 
 func (c *Config) resolvePaths(dir string) {

@@ -41,6 +41,24 @@ func TestTempDir(t *testing.T) {
 	}
 }
 
+// TestOutputIsNotUsage: the settlement would be read as usage by the next run.
+func TestOutputIsNotUsage(t *testing.T) {
+	t.Parallel()
+	for text, refused := range map[string]bool{
+		"usage: {url: ./usage}\noutput: {url: ./usage}\n":             true,
+		"usage: {url: ./usage}\noutput: {url: usage/../usage/out/}\n": true,
+		"usage: {url: .}\noutput: {url: ./out}\n":                     true,
+		"usage: {url: /a/usage}\noutput: {url: /a/usage/out}\n":       true,
+		"usage: {url: ./usage}\noutput: {url: ./usages}\n":            false,
+		"usage: {url: ./usage/in}\noutput: {url: ./usage/out}\n":      false,
+	} {
+		_, err := parseConfig([]byte("settlement: {start: 2026-10-01}\n"+text), "drawdown.yaml", nil)
+		if got := err != nil && strings.Contains(err.Error(), "in the usage folder"); got != refused || (err != nil) != refused {
+			t.Errorf("%s%v", text, err)
+		}
+	}
+}
+
 // TestEveryKeyIsWrittenDown: init writes all keys, at least as a comment, and docs/operations.md has all variables.
 func TestEveryKeyIsWrittenDown(t *testing.T) {
 	t.Parallel()

@@ -87,8 +87,8 @@ func (p *published) balances() ([]settlement.Balance, error) {
 	return rows, nil
 }
 
-// errNothingSettled is where there is nothing to show yet.
-var errNothingSettled = errors.New("nothing is settled yet")
+// errNothingSettled is where the output holds nothing to show.
+var errNothingSettled = errors.New("output.url holds no period settled by then")
 
 // settledBy gives the newest period settled by an instant, or says that there is none.
 func (c *Config) settledBy(op string, by rating.Instant) (*published, error) {
@@ -97,7 +97,7 @@ func (c *Config) settledBy(op string, by rating.Instant) (*published, error) {
 		return nil, &failure{op: op, err: err}
 	}
 	if p == nil {
-		return nil, &failure{op: op, err: errNothingSettled, hint: "`drawdown settle` settles what is due"}
+		return nil, &failure{op: op, err: errNothingSettled, hint: "`drawdown settle` settles what is due; `drawdown runs` lists what was"}
 	}
 	return p, nil
 }

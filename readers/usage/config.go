@@ -288,6 +288,9 @@ func (p *planner) goLayout(key, layout string, out *plan) {
 	}
 	sample := time.Date(2033, 11, 22, 13, 14, 15, 0, time.UTC)
 	back, err := time.Parse(layout, sample.Format(layout))
+	if err == nil && back.Hour() == 1 {
+		p.fault("%s.layout: %q reads 13 o'clock as 1; write 15 for hours up to 24, or PM behind 03", key, layout)
+	}
 	if err != nil || back.Year() != 2033 || back.Month() != 11 || back.Day() != 22 {
 		p.fault("%s.layout: %q does not tell a date; write how 2006-01-02 15:04:05 looks, or unix, unix_ms, unix_us", key, layout)
 	}

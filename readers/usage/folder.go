@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Object is a usage object as its listing shows it.
@@ -52,6 +53,10 @@ func (f *Folder) List(ctx context.Context) (objects []Object, ignored []string, 
 			return fs.SkipDir
 		case hidden || entry.IsDir():
 			return nil
+		case entry.Type()&fs.ModeSymlink != 0:
+			return fmt.Errorf("%q is a symbolic link; links are not followed, so put the objects themselves there, or name their folder in usage.url", key)
+		case !utf8.ValidString(key):
+			return fmt.Errorf("the name %q is not UTF-8, and could not stand in a settlement; rename it", key)
 		case !entry.Type().IsRegular() || formatOf(key).kind == notUsage:
 			ignored = append(ignored, key)
 			return nil
@@ -154,7 +159,7 @@ type objectFormat struct {
 
 func formatOf(key string) objectFormat {
 	var f objectFormat
-	name := key
+	name := strings.ToLower(key)
 	switch path.Ext(name) {
 	case ".gz":
 		f.compression, name = gzipped, strings.TrimSuffix(name, ".gz")

@@ -20,7 +20,7 @@ import (
 
 func TestListKnowsUsageByItsName(t *testing.T) {
 	dir := t.TempDir()
-	for _, key := range []string{"b.csv.gz", "a/x.jsonl.zst", "a.parquet", "z.ndjson", "notes.txt", "c.parquet.gz", ".hidden.csv", "_tmp/y.csv", "a/_SUCCESS"} {
+	for _, key := range []string{"b.csv.gz", "a/x.jsonl.zst", "a.parquet", "z.NDJSON", "notes.txt", "c.parquet.gz", ".hidden.csv", "_tmp/y.csv", "a/_SUCCESS"} {
 		path := filepath.Join(dir, key)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -28,9 +28,6 @@ func TestListKnowsUsageByItsName(t *testing.T) {
 		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link.csv")); err != nil {
-		t.Fatal(err)
 	}
 	f, err := OpenFolder(dir)
 	if err != nil {
@@ -45,11 +42,25 @@ func TestListKnowsUsageByItsName(t *testing.T) {
 	for _, o := range objects {
 		keys = append(keys, o.Key)
 	}
-	if diff := cmp.Diff([]string{"a.parquet", "a/x.jsonl.zst", "b.csv.gz", "z.ndjson"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"a.parquet", "a/x.jsonl.zst", "b.csv.gz", "z.NDJSON"}, keys); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"c.parquet.gz", "link.csv", "notes.txt"}, ignored); diff != "" {
+	if diff := cmp.Diff([]string{"c.parquet.gz", "notes.txt"}, ignored); diff != "" {
 		t.Error(diff)
+	}
+	// What would be usage but cannot be read as such is no reason to settle without it.
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link.csv")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err = f.List(context.Background()); err == nil || !strings.Contains(err.Error(), `"link.csv" is a symbolic link`) {
+		t.Errorf("a link: %v", err)
+	}
+	os.Remove(filepath.Join(dir, "link.csv"))
+	if err := os.WriteFile(filepath.Join(dir, "gr\xf6sse.csv"), nil, 0o600); err != nil {
+		t.Skip("this file system takes no such name:", err)
+	}
+	if _, _, err = f.List(context.Background()); err == nil || !strings.Contains(err.Error(), "not UTF-8") {
+		t.Errorf("a name that is not UTF-8: %v", err)
 	}
 }
 
@@ -106,6 +117,10 @@ func TestValidateSaysAllMistakes(t *testing.T) {
 			"time": map[string]any{"column": "t", "layout": "2006-01-02 15:04", "zon": "UTC"}, "attributes": "x",
 		},
 		Emit: []Emit{{"", "q"}, {"m", nil}},
+	}
+	halfDay := Config{Fields: map[string]any{"time": map[string]any{"column": "t", "layout": "2006-01-02 03:04:05Z07:00"}}}
+	if err := halfDay.Validate(); err == nil || !strings.Contains(err.Error(), "reads 13 o'clock as 1") {
+		t.Errorf("hours up to 12: %v", err)
 	}
 	err := cfg.Validate()
 	for _, want := range []string{
