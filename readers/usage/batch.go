@@ -143,8 +143,7 @@ func (b *batcher) add(r *row) error {
 		each.meter = b.emitMeters[i]
 		id := r.id
 		if len(id) > 0 {
-			b.idText = append(append(append(b.idText[:0], id...), '#'), e.meter...)
-			id = b.idText
+			id = b.emittedID(id, e)
 		}
 		if err := b.settle(r, &each, id, timeFault); err != nil {
 			return err
@@ -161,26 +160,24 @@ func (b *batcher) malformed(r *row, rec *record) error {
 	if r.versionUnread {
 		rec.version = math.MaxInt64
 	}
-	if textFault(r.id) == "" && len(r.id) > 0 {
-		for _, id := range b.ids(r.id) {
-			if err := b.spoil(r, rec, id); err != nil {
-				return err
-			}
+	if err := b.reject(r, rec, r.id, rating.Malformed, r.malformed); err != nil || len(r.id) == 0 || textFault(r.id) != "" {
+		return err
+	}
+	if len(b.plan.emit) == 0 {
+		return b.spoil(r, rec, r.id)
+	}
+	for i := range b.plan.emit {
+		if err := b.spoil(r, rec, b.emittedID(r.id, &b.plan.emit[i])); err != nil {
+			return err
 		}
 	}
-	return b.reject(r, rec, r.id, rating.Malformed, r.malformed)
+	return nil
 }
 
-// ids are those of a row's records.
-func (b *batcher) ids(id []byte) [][]byte {
-	if len(b.plan.emit) == 0 {
-		return [][]byte{id}
-	}
-	var all [][]byte
-	for i := range b.plan.emit {
-		all = append(all, append(append(bytes.Clone(id), '#'), b.plan.emit[i].meter...))
-	}
-	return all
+// emittedID is the id of one of a row's several records. It is valid until the next one is made.
+func (b *batcher) emittedID(id []byte, e *emission) []byte {
+	b.idText = append(append(append(b.idText[:0], id...), '#'), e.meter...)
+	return b.idText
 }
 
 // settle puts a record into the batch, or into quarantine for the first reason of R4.4 that applies.
