@@ -251,7 +251,7 @@ func (s *Settle) publish(ctx context.Context) error {
 		return fmt.Errorf("find the current revisions: %w", err)
 	}
 	if err := s.Output.Publish(ctx, current); err != nil {
-		return fmt.Errorf("the settlement is committed, but current.json could not be written (the next run mends it): %w", err)
+		return fmt.Errorf("what is settled is committed, but it cannot all be read (the next run looks again): %w", err)
 	}
 	return nil
 }

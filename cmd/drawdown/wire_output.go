@@ -42,10 +42,12 @@ func (o *output) Publish(_ context.Context, current map[string]jobs.Current) err
 	for name, c := range current {
 		named[name] = settlement.Current{Revision: c.Revision, Manifest: c.ManifestKey, SHA256: settlement.Hash(c.ManifestSHA256[:])}
 	}
-	if published, err := o.ReadCurrent(); err == nil && reflect.DeepEqual(published, named) {
-		return nil
+	if published, err := o.ReadCurrent(); err != nil || !reflect.DeepEqual(published, named) {
+		if err := o.SetCurrent(named); err != nil {
+			return err
+		}
 	}
-	return o.SetCurrent(named)
+	return o.CheckCurrent(named)
 }
 
 // outputRevision makes a settlement.Revision a jobs.Revision.
