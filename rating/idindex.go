@@ -50,6 +50,43 @@ func (x *idIndex) find(id []byte) (int32, bool) {
 	}
 }
 
+// findAll finds many ids, into rows; [None] where there is none. It asks for the slots of a block of ids one after another,
+// and then for the ids of those slots, so that the misses of a block overlap where find would wait for each.
+func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
+	const block = 128
+	var hashes [block]uint64
+	var slots [block]idSlot
+	var first [block]byte
+	mask := uint64(len(x.slots) - 1)
+	for from := 0; from < len(rows); from += block {
+		n := min(block, len(rows)-from)
+		for i := range n {
+			hashes[i] = hashID(id(from + i))
+		}
+		for i := range n {
+			slots[i] = x.slots[hashes[i]&mask]
+		}
+		for i := range n {
+			if slots[i].length > 1 {
+				first[i] = x.arena[slots[i].start]
+			}
+		}
+		for i := range n {
+			text, s := id(from+i), &slots[i]
+			if s.hash == uint32(hashes[i]>>32) && int(s.length) == len(text)+1 && (len(text) == 0 || text[0] == first[i]) &&
+				string(x.arena[s.start:s.start+s.length-1]) == string(text) {
+				rows[from+i] = int32(s.row)
+				continue
+			}
+			row, ok := x.find(text)
+			if !ok {
+				row = None
+			}
+			rows[from+i] = row
+		}
+	}
+}
+
 // hashID mixes eight bytes at a time by multiplying to 128 bits and folding, as wyhash does.
 func hashID(id []byte) uint64 {
 	const odd = 0x9e3779b97f4a7c15

@@ -24,8 +24,8 @@ func (f *fastStep) prepare(p *parquetReader, n int) []bool {
 	slow := f.slow[:n]
 	clear(slow)
 	catalog := p.batch.catalog
-	ok := f.index(p, b.account, f.account[:n], catalog.AccountIndex) &&
-		f.index(p, b.meter, f.meter[:n], catalog.MeterIndex) &&
+	ok := f.index(p, b.account, f.account[:n], catalog.AccountIndexes) &&
+		f.index(p, b.meter, f.meter[:n], catalog.MeterIndexes) &&
 		f.times(p, n) && f.quantities(p, n)
 	if !ok || b.version.slot >= 0 && b.version.kind != constant {
 		return nil
@@ -34,13 +34,13 @@ func (f *fastStep) prepare(p *parquetReader, n int) []bool {
 }
 
 // index resolves an id column against the catalog: its dictionary once, or value by value.
-func (f *fastStep) index(p *parquetReader, s source, out []int32, find func([]byte) (int32, bool)) bool {
+func (f *fastStep) index(p *parquetReader, s source, out []int32, find func([]int32, func(int) []byte)) bool {
 	if s.kind == constant {
-		i, ok := find(s.text)
+		find(out[:1], func(int) []byte { return s.text })
 		for k := range out {
-			out[k] = i
+			out[k] = out[0]
 		}
-		return ok
+		return out[0] != rating.None
 	}
 	c := p.columns[s.slot]
 	l, pg := c.pages.leaf, &c.pages.page
@@ -48,29 +48,19 @@ func (f *fastStep) index(p *parquetReader, s source, out []int32, find func([]by
 		return false
 	}
 	if pg.codes == nil {
-		for k := range out {
-			i, ok := find(c.bytes(k))
-			out[k] = i
-			f.slow[k] = f.slow[k] || !ok
-		}
-		return true
-	}
-	if !c.resolved {
+		find(out, c.bytes)
+	} else if !c.resolved {
 		c.lookup = sized(c.lookup, c.pages.dictionary.n)
-		for k := range c.lookup {
-			i, ok := find(c.pages.dictionary.at(k))
-			if !ok {
-				i = rating.None
-			}
-			c.lookup[k] = i
-		}
+		find(c.lookup, c.pages.dictionary.at)
 		c.resolved = true
 	}
-	if pg.index == nil {
+	switch {
+	case pg.codes == nil:
+	case pg.index == nil:
 		for k, code := range pg.codes[c.at : c.at+len(out)] {
 			out[k] = c.lookup[code]
 		}
-	} else {
+	default:
 		for k := range out {
 			out[k] = rating.None
 			if v := pg.index[c.at+k]; v >= 0 {
