@@ -218,23 +218,40 @@ func (s *Shuffle) Seal() error {
 	return s.ctx.Err()
 }
 
-// empty spills the chunks that are still in memory.
+// empty spills the chunks that are still in memory, partitions side by side.
 func (s *Shuffle) empty() error {
-	for i := range s.pieces {
-		for n := range s.pieces[i].pieces {
-			piece := &s.pieces[i].pieces[n]
-			if piece.chunk == nil {
-				continue
+	errs := make([]error, s.cfg.Workers)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for worker := range errs {
+		group.Go(func() {
+			for errs[worker] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(s.pieces) {
+					return
+				}
+				errs[worker] = s.emptyPartition(&s.pieces[i])
 			}
-			b, err := s.file.write(piece.chunk)
-			if err != nil {
-				return err
-			}
-			piece.block, piece.chunk = b, nil
-		}
+		})
 	}
+	group.Wait()
 	s.held.Store(0)
-	return nil
+	return errors.Join(errs...)
+}
+
+func (s *Shuffle) emptyPartition(p *partition) error {
+	for n := range p.pieces {
+		piece := &p.pieces[n]
+		if piece.chunk == nil {
+			continue
+		}
+		b, err := s.file.write(piece.chunk)
+		if err != nil {
+			return err
+		}
+		piece.block, piece.chunk = b, nil
+	}
+	return s.ctx.Err()
 }
 
 // Spilled is how many bytes were written to the temp file so far.
