@@ -1,7 +1,6 @@
 package settlement
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -56,13 +55,15 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	h := hashed{to: io.Discard, sum: sha256.New()}
-	if _, err := bufio.NewReaderSize(file, 1<<20).WriteTo(&h); err != nil {
+	hash := sha256.New()
+	read := summed{to: hash}
+	if _, err := io.CopyBuffer(&read, struct{ io.Reader }{file}, make([]byte, 1<<18)); err != nil {
 		return err
 	}
-	if h.size != w.Size || !bytes.Equal(h.sum.Sum(nil), w.SHA256) {
-		return fmt.Errorf("it has %d bytes with SHA-256 %x, but %d bytes with SHA-256 %s were written", h.size, h.sum.Sum(nil), w.Size, w.SHA256)
+	if read.size != w.Size || read.crc != w.crc {
+		return fmt.Errorf("it has %d bytes with CRC-32C %08x, but %d bytes with CRC-32C %08x were written", read.size, read.crc, w.Size, w.crc)
 	}
+	w.SHA256 = hash.Sum(nil)
 	return r.checkRows(ctx, file, w)
 }
 

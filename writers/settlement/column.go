@@ -79,6 +79,7 @@ type column struct {
 	uncompressed int64
 	nullCount    int64
 	min, max     int64 // of ints
+	coded        coded // decimals
 	digest       digest
 }
 
@@ -266,7 +267,7 @@ func (c *column) encode(e *encoder, head []byte, header *format.DataPageHeader) 
 		for _, v := range c.decimals {
 			c.digest = c.digest.addAmount(uint64(v.Hi), v.Lo)
 		}
-		frame = e.strided(dst, head, c.decimals)
+		frame = e.strided(dst, head, c.decimals, &c.coded)
 		size = len(head) + decimalSize*len(c.decimals)
 		c.decimals = c.decimals[:0]
 		return frame, size, nil
@@ -335,7 +336,7 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 func (c *column) reset() {
 	c.dictionary.reset()
 	c.pages, c.uncompressed, c.nullCount = c.pages[:0], 0, 0
-	c.dictPages, c.plainPages = 0, 0
+	c.dictPages, c.plainPages, c.coded = 0, 0, untried
 	c.min, c.max = math.MaxInt64, math.MinInt64
 }
 

@@ -48,8 +48,14 @@ func TestFramesAreZstd(t *testing.T) {
 		}
 		body := plainDecimals(values)
 		want := append(bytes.Clone(head), body...)
+		var tried [notWorthIt + 1]coded
+		for i := range tried {
+			tried[i] = coded(i)
+		}
 		for name, frame := range map[string][]byte{
-			"strided":  f.strided(nil, head, values),
+			"strided":  f.strided(nil, head, values, &tried[untried]),
+			"coded":    f.strided(nil, head, values, &tried[worthIt]),
+			"plain":    f.strided(nil, head, values, &tried[notWorthIt]),
 			"stored":   f.stored(nil, head, body),
 			"literals": f.literals(nil, head, body),
 			"searched": f.searched(nil, head, body),

@@ -59,9 +59,10 @@ type Revision struct {
 	checked bool
 }
 
-// written is what is known of a file while it was written.
+// written is what is known of a file while it was written; Check adds its SHA-256.
 type written struct {
 	File
+	crc     uint32
 	table   table
 	digests []digest
 	tally   *tally // of lines and charges
@@ -216,8 +217,8 @@ func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
 	if err = errors.Join(err, r.output.folder.close(path.Join(r.dir, o.name), o.file)); err != nil {
 		return fmt.Errorf("write %s: %w", o.name, err)
 	}
-	w := written{table: t, tally: sums, File: File{
-		Name: o.name, Table: tables[t].name, Shard: shard, Rows: o.total, Size: o.out.size, SHA256: Hash(o.out.sum.Sum(nil)),
+	w := written{table: t, tally: sums, crc: o.out.crc, File: File{
+		Name: o.name, Table: tables[t].name, Shard: shard, Rows: o.total, Size: o.out.size,
 	}}
 	for i := range o.columns {
 		w.digests = append(w.digests, o.columns[i].digest)

@@ -79,6 +79,7 @@ func (f folder) create(name string) (*os.File, error) {
 // close closes a file that was written; sync makes it last.
 func (f folder) close(name string, file *os.File) error {
 	f.unsynced.note(name, true)
+	startWriteback(file)
 	return file.Close()
 }
 

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package settlement
+
+import "os"
+
+func startWriteback(*os.File) {}
