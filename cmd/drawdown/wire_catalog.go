@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"sync"
 
 	"drawdown/rating"
 	"drawdown/readers/catalog"
@@ -16,8 +17,12 @@ func (a *app) catalogIn(c *Config, st *store.Store, apply bool) (*rating.Catalog
 		if err != nil {
 			return nil, [32]byte{}, &failure{op: "load catalog", err: err}
 		}
+		var hash [32]byte
+		var hashing sync.WaitGroup
+		hashing.Go(func() { hash = store.HashDraft(draft) })
 		compiled, faults := rating.Compile(draft, c.compileConfig())
-		return compiled, store.HashDraft(draft), catalogFault(catalog.Locate(draft, faults))
+		hashing.Wait()
+		return compiled, hash, catalogFault(catalog.Locate(draft, faults))
 	}
 	source, err := catalog.Read(c.Catalog)
 	if err != nil {

@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"drawdown/rating"
 
@@ -51,24 +53,52 @@ func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *me
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	batches := make(chan []string, 4)
+	var scanned error
+	var scan sync.WaitGroup
+	scan.Go(func() {
+		defer close(batches)
+		scanned = scanTexts(rows, batches)
+	})
 	v := make([]string, len(t.columns))
-	for rows.Next() {
-		var row string
-		if err := rows.Scan(&row); err != nil {
-			return err
-		}
-		if !split(row, v) {
-			return fmt.Errorf("row %q: a field holds the control character U+001F; remove it", row)
-		}
-		if err := t.add(d, v, memo); err != nil {
-			return fmt.Errorf("row %s: %w", t.keyText(v), err)
+	for batch := range batches { // to its end also after an error, as the scan waits for that
+		for i := 0; i < len(batch) && err == nil; i++ {
+			err = t.addText(d, batch[i], v, memo)
 		}
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	scan.Wait()
+	if err = errors.Join(err, scanned); err != nil {
 		return err
 	}
 	t.sort(d)
+	return nil
+}
+
+// scanTexts takes rows from the database, so many at a time, while those before are taken apart on another core.
+func scanTexts(rows *sql.Rows, batches chan<- []string) error {
+	const most = 256
+	batch := make([]string, 0, most)
+	for rows.Next() {
+		batch = append(batch, "")
+		if err := rows.Scan(&batch[len(batch)-1]); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		if len(batch) == most {
+			batches <- batch
+			batch = make([]string, 0, most)
+		}
+	}
+	batches <- batch
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+func (t *table) addText(d *rating.Draft, row string, v []string, memo *memo) error {
+	if !split(row, v) {
+		return fmt.Errorf("row %q: a field holds the control character U+001F; remove it", row)
+	}
+	if err := t.add(d, v, memo); err != nil {
+		return fmt.Errorf("row %s: %w", t.keyText(v), err)
+	}
 	return nil
 }
 
