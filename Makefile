@@ -1,6 +1,6 @@
 # make alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit race bench fuzz soak build build-all
+.PHONY: help demo test check unit race bench fuzz soak crash build build-all
 
 GO         ?= go
 GOFUMPT    := $(GO) run mvdan.cc/gofumpt@v0.12.0
@@ -9,6 +9,7 @@ DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
 WORLDS     ?= 100000
+CRASHES    ?= 1000
 RECORDS    ?= 10000000
 # Packages small enough for the race detector.
 RACE       := ./rating/... ./jobs/... ./readers/... ./writers/...
@@ -58,6 +59,9 @@ race: ## the race detector over the packages with goroutines
 
 soak: ## random worlds against the slow model for SOAK_TIME=10m
 	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'Soak|Agree|World' -v ./rating/...
+
+crash: ## kill the program CRASHES=1000 times at every step of a commit, and run it again
+	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|Mutants' -v ./cmd/drawdown
 
 fuzz: ## every fuzz target for FUZZ_TIME=30s
 	@for package in $$($(GO) list ./...); do \

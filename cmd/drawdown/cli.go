@@ -59,6 +59,8 @@ type process struct {
 	clock                          func() time.Time
 	stdout, stderr                 io.Writer
 	stdoutTerminal, stderrTerminal bool
+
+	tamper func(*jobs.Settle) // of tests: makes parts of the job fail
 }
 
 // app is what every command is given.
@@ -69,8 +71,7 @@ type app struct {
 	now   time.Time // of the whole run
 	ink   ink
 
-	scratch bool               // it works in a temporary folder: nothing need outlive the machine
-	tamper  func(*jobs.Settle) // of tests: makes parts of the job fail
+	scratch bool // it works in a temporary folder: nothing need outlive the machine
 }
 
 // run is the whole program, without the process around it.

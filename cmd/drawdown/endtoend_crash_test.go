@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -51,75 +50,6 @@ func (s *site) current() map[string]string {
 	return files
 }
 
-// faulty makes one part of a job fail, or does something else there.
-type faulty struct {
-	at string
-	do func() error
-}
-
-func (f *faulty) reach(at string) error {
-	if at == f.at {
-		return f.do()
-	}
-	return nil
-}
-
-func (f *faulty) tamper(job *jobs.Settle) {
-	job.Ledger.(*ledger).hook = f.reach
-	job.Output = faultyOutput{job.Output, f}
-}
-
-type faultyOutput struct {
-	jobs.Output
-	*faulty
-}
-
-func (f faultyOutput) Create(period rating.Period, name string, revision int, objects []string) (jobs.Revision, error) {
-	r, err := f.Output.Create(period, name, revision, objects)
-	if err := errors.Join(err, f.reach("create "+name)); err != nil {
-		return nil, err
-	}
-	return faultyRevision{r, f.faulty, name}, nil
-}
-
-func (f faultyOutput) Sync(ctx context.Context) error {
-	return errors.Join(f.Output.Sync(ctx), f.reach("sync"))
-}
-
-func (f faultyOutput) Publish(ctx context.Context, current map[string]jobs.Current) error {
-	if err := f.reach("publish"); err != nil {
-		return err
-	}
-	return f.Output.Publish(ctx, current)
-}
-
-type faultyRevision struct {
-	jobs.Revision
-	*faulty
-	name string
-}
-
-func (f faultyRevision) Shard(number int) jobs.Shard {
-	return faultyShard{f.Revision.Shard(number), f.faulty, fmt.Sprintf("%s %d", f.name, number)}
-}
-
-func (f faultyRevision) Finish(ctx context.Context, m *jobs.Manifest, rows iter.Seq2[jobs.Rejection, error]) (string, [32]byte, error) {
-	key, sha256, err := f.Revision.Finish(ctx, m, rows)
-	return key, sha256, errors.Join(err, f.reach("finish "+f.name))
-}
-
-type faultyShard struct {
-	jobs.Shard
-	*faulty
-	name string
-}
-
-func (f faultyShard) Append(payer int32, result *rating.Result) error {
-	return errors.Join(f.Shard.Append(payer, result), f.reach("append "+f.name))
-}
-
-func (f faultyShard) Close() error { return errors.Join(f.Shard.Close(), f.reach("close "+f.name)) }
-
 // TestFailureAnywhereCommitsNothing (R5.6): and running again ends in the same bytes.
 func TestFailureAnywhereCommitsNothing(t *testing.T) {
 	t.Parallel()
@@ -138,7 +68,7 @@ func TestFailureAnywhereCommitsNothing(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, w)
 			s.settleUntil(w.later(), half)
-			s.tamper = (&faulty{place, func() error { return errBoom }}).tamper
+			s.tamper = failAt(place, func() error { return errBoom })
 			if _, err := s.trySettle(w.later(), w.until(), false); !errors.Is(err, errBoom) {
 				t.Fatalf("it did not fail there: %v", err)
 			}
@@ -153,6 +83,26 @@ func TestFailureAnywhereCommitsNothing(t *testing.T) {
 	}
 }
 
+// TestEveryRowIsAccountedFor (R4.6): a reader that counts a row which it never hands on fails the run.
+func TestEveryRowIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(4, smallWorld)
+	s := newSite(t, w)
+	s.tamper = func(job *jobs.Settle) { job.Reader = miscounting{job.Reader} }
+	if _, err := s.trySettle(w.later(), w.until(), false); err == nil || !strings.Contains(err.Error(), "R4.6") {
+		t.Errorf("got %v", err)
+	}
+	same(t, "revisions", []string{}, s.query(`SELECT * FROM revision`))
+}
+
+type miscounting struct{ jobs.Reader }
+
+func (m miscounting) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
+	summary, err := m.Reader.Read(ctx, o, sink)
+	summary.Read++
+	return summary, err
+}
+
 // TestFailureAfterTheCommit: what is committed is true, whatever fails then, and the next run mends current.json.
 func TestFailureAfterTheCommit(t *testing.T) {
 	t.Parallel()
@@ -163,7 +113,7 @@ func TestFailureAfterTheCommit(t *testing.T) {
 		t.Run(place, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, w)
-			s.tamper = (&faulty{place, func() error { return errBoom }}).tamper
+			s.tamper = failAt(place, func() error { return errBoom })
 			if _, err := s.trySettle(w.later(), w.until(), false); !errors.Is(err, errBoom) {
 				t.Fatalf("it did not fail there: %v", err)
 			}
@@ -361,7 +311,7 @@ func TestLostLeaseCommitsNothing(t *testing.T) {
 			s := newSite(t, w)
 			other := *s
 			var reached atomic.Bool
-			s.tamper = (&faulty{place, func() error {
+			s.tamper = failAt(place, func() error {
 				if reached.Swap(true) {
 					return nil
 				}
@@ -369,7 +319,7 @@ func TestLostLeaseCommitsNothing(t *testing.T) {
 				later.clock = func() time.Time { return time.Now().Add(2 * store.LeaseTTL) }
 				_, err := later.settle(other.config(), w.until(), false)
 				return err
-			}}).tamper
+			})
 			_, err := s.trySettle(w.later(), w.until(), false)
 			if !errors.Is(err, jobs.ErrFenced) {
 				t.Errorf("got %v", err)

@@ -1,0 +1,279 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"drawdown/writers/store"
+)
+
+// What the program does as a child of these tests, by its environment.
+const (
+	killAt    = "TEST_KILL_AT"    // the number of the place at which it kills itself; 0: it says how many there are
+	stopAt    = "TEST_STOP_AT"    // the name of the place at which it stops, until it is continued
+	aheadBy   = "TEST_AHEAD_BY"   // how much its clock is ahead
+	largestAt = "TEST_LARGEST_AT" // how long a file may become, in bytes
+)
+
+// childMain is main, with the faults that the environment asks for.
+func childMain() {
+	p := process{args: os.Args[1:], env: os.Environ(), clock: time.Now, stdout: os.Stdout, stderr: os.Stderr}
+	var places atomic.Int64
+	kill, counts := os.LookupEnv(killAt)
+	stop := os.Getenv(stopAt)
+	if counts || stop != "" {
+		last, _ := strconv.ParseInt(kill, 10, 64)
+		p.tamper = faults(func(place string) error {
+			if places.Add(1) == last {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+			if place == stop {
+				stopSelf()
+			}
+			return nil
+		}).tamper
+	}
+	if ahead, err := time.ParseDuration(os.Getenv(aheadBy)); err == nil {
+		p.clock = func() time.Time { return time.Now().Add(ahead) }
+	}
+	if largest, err := strconv.ParseUint(os.Getenv(largestAt), 10, 64); err == nil {
+		signal.Ignore(syscall.SIGXFSZ) // so that writing fails instead
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: largest, Max: largest}); err != nil {
+			panic(err)
+		}
+	}
+	code := run(context.Background(), p)
+	if counts {
+		_, _ = os.Stderr.WriteString(" places=" + strconv.FormatInt(places.Load(), 10))
+	}
+	os.Exit(code)
+}
+
+// stopSelf stops the process, and returns once it is continued: the signal may take a moment to arrive.
+func stopSelf() {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, syscall.SIGCONT)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	<-continued
+	signal.Stop(continued)
+}
+
+// with gives a command more environment.
+func with(cmd *exec.Cmd, variables ...string) *exec.Cmd {
+	cmd.Env = append(os.Environ(), variables...)
+	return cmd
+}
+
+// crashes is how many times TestKilledAtEachPlace kills the program.
+func crashes(t *testing.T) int {
+	n, err := strconv.Atoi(os.Getenv("TEST_CRASHES"))
+	if err != nil {
+		n = 50
+	}
+	if testing.Short() {
+		n = 10
+	}
+	t.Logf("TEST_CRASHES=%d", n)
+	return n
+}
+
+// TestKilledAtEachPlace (R5.6): the program is killed where it has just done something, at one place after another, and
+// run again; now and then the next run is killed too. In the end everything is as if nothing had happened.
+func TestKilledAtEachPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(6, worldShape{records: 600, days: 2, homeless: true})
+	settle := []string{"settle", "--until", spell(w.until().Time())}
+	want := newSite(t, w)
+	counted := with(want.command(w, settle...), killAt+"=0")
+	if code := exitCode(t, counted.Run()); code != exitWaiting && code != exitDone {
+		t.Fatalf("it ended with %d: %s", code, counted.Stderr)
+	}
+	_, text, _ := strings.Cut(counted.Stderr.(*strings.Builder).String(), "places=")
+	places, err := strconv.Atoi(text)
+	if err != nil || places < 30 {
+		t.Fatalf("%d places: %v", places, err)
+	}
+	random := rand.New(rand.NewPCG(10, 10))
+	killed := 0
+	for n := range crashes(t) {
+		s := newSite(t, w)
+		for at := 1 + n%places; ; at = 1 + random.IntN(places) {
+			code := exitCode(t, with(s.command(w, settle...), killAt+"="+strconv.Itoa(at)).Run())
+			if code != -1 {
+				break // the place was not reached: it finished
+			}
+			killed++
+			s.checkWhole(t)
+			if random.IntN(3) > 0 {
+				break
+			}
+		}
+		if code := exitCode(t, s.command(w, settle...).Run()); code != exitWaiting && code != exitDone {
+			t.Fatalf("killed at place %d, the next run ended with %d", 1+n%places, code)
+		}
+		same(t, "files in the end", want.current(), s.current())
+		same(t, "state in the end", want.visible(), s.visible())
+		if t.Failed() {
+			t.Fatalf("killed at place %d of %d", 1+n%places, places)
+		}
+		os.RemoveAll(s.dir)
+	}
+	t.Logf("killed %d times, at %d places", killed, places)
+}
+
+// checkWhole: what the state says is settled stands in the output, whole.
+func (s *site) checkWhole(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(s.path("drawdown.db")); err != nil {
+		return // killed before it began
+	}
+	if len(s.query(`SELECT 1 FROM sqlite_master WHERE name = 'revision'`)) == 0 {
+		return
+	}
+	for _, row := range s.query(`SELECT manifest_key FROM revision`) {
+		manifest := s.path("settlements/" + strings.TrimPrefix(row, "manifest_key="))
+		if _, err := os.Stat(manifest); err != nil {
+			t.Errorf("a committed period has no manifest: %v", err)
+		}
+	}
+}
+
+// TestStoppedHolderCannotCommit: a process that is stopped loses its lease to another one, which settles; when it is woken,
+// it finds its token too old, and nothing of it counts.
+func TestStoppedHolderCannotCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(9, smallWorld)
+	settle := []string{"settle", "--until", spell(w.until().Time())}
+	want := newSite(t, w)
+	want.settle(w)
+	for _, place := range []string{"list", "sync", store.StepCommitted} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, w)
+			holder := with(s.command(w, settle...), stopAt+"="+place)
+			if err := holder.Start(); err != nil {
+				t.Fatal(err)
+			}
+			waitStopped(t, holder.Process.Pid)
+			early := s.command(w, settle...)
+			if code := exitCode(t, early.Run()); code != exitHeld && place != store.StepCommitted {
+				t.Errorf("before the lease ended, another one ended with %d: %s", code, early.Stderr)
+			}
+			other := with(s.command(w, settle...), aheadBy+"=2m")
+			if code := exitCode(t, other.Run()); code != exitDone && code != exitWaiting {
+				t.Errorf("the other one ended with %d: %s", code, other.Stderr)
+			}
+			if err := holder.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			code := exitCode(t, holder.Wait())
+			if stderr := holder.Stderr.(*strings.Builder).String(); place != store.StepCommitted &&
+				(code == exitDone || code == exitWaiting || !strings.Contains(stderr, "another run has taken the lease")) {
+				t.Errorf("the stopped one ended with %d: %s", code, stderr)
+			}
+			same(t, "files in the end", want.current(), s.current())
+			same(t, "state in the end", want.visible(), s.visible())
+		})
+	}
+}
+
+// waitStopped waits until a child is stopped; the wait status says so once.
+func waitStopped(t *testing.T, pid int) {
+	t.Helper()
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			t.Fatalf("the child did not stop: %v, status %x", err, status)
+		}
+		return
+	}
+}
+
+// TestDiskFull: files that cannot grow, be it a temporary file, one of the output or the database, end the run with an
+// error, and nothing of it counts. A limit of the process stands for the disk: it fails the same calls.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(12, worldShape{records: 3000, days: 2})
+	settle := []string{"--memory", "16MiB", "settle", "--until", spell(w.until().Time())}
+	want := newSite(t, w)
+	if code := exitCode(t, want.command(w, settle...).Run()); code != exitWaiting && code != exitDone {
+		t.Fatalf("it ended with %d", code)
+	}
+	failed := 0
+	for largest := 1 << 10; largest <= 1<<20; largest *= 4 {
+		s := newSite(t, w)
+		limited := with(s.command(w, settle...), largestAt+"="+strconv.Itoa(largest))
+		code := exitCode(t, limited.Run())
+		if code != exitDone && code != exitWaiting {
+			failed++
+			if stderr := limited.Stderr.(*strings.Builder).String(); code == -1 || stderr == "" {
+				t.Errorf("with files up to %d bytes it ended with %d: %s", largest, code, stderr)
+			}
+			if _, err := os.Stat(s.path("settlements/current.json")); err == nil {
+				t.Errorf("with files up to %d bytes it failed, and published", largest)
+			}
+		}
+		if code := exitCode(t, s.command(w, settle...).Run()); code != exitWaiting && code != exitDone {
+			t.Fatalf("after files up to %d bytes, the next run ended with %d", largest, code)
+		}
+		same(t, "files in the end", want.current(), s.current())
+		same(t, "state in the end", want.visible(), s.visible())
+	}
+	if failed < 3 {
+		t.Errorf("it failed with %d limits only", failed)
+	}
+}
+
+// TestEveryCallFails: the first thing that the job asks of the outside fails, then the second, until it runs to its end.
+// Each time nothing of it counts, or all of it.
+func TestEveryCallFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(13, worldShape{records: 60, days: 1})
+	want := newSite(t, w, "shards: 2")
+	want.settle(w)
+	final, finalState := want.current(), want.visible()
+	n := int64(1)
+	for ; ; n++ {
+		s := newSite(t, w, "shards: 2")
+		var calls atomic.Int64
+		s.tamper = faults(func(string) error {
+			if calls.Add(1) == n {
+				return errBoom
+			}
+			return nil
+		}).tamper
+		_, err := s.trySettle(w.later(), w.until(), false)
+		if err == nil {
+			break
+		}
+		s.checkWhole(t)
+		s.tamper = nil
+		s.settle(w)
+		same(t, "files in the end", final, s.current())
+		same(t, "state in the end", finalState, s.visible())
+		if t.Failed() {
+			t.Fatalf("after call %d failed: %v", n, err)
+		}
+		os.RemoveAll(s.dir)
+	}
+	if n < 40 {
+		t.Errorf("it makes %d calls only", n-1)
+	}
+	t.Logf("%d calls failed, one after another", n-1)
+}
