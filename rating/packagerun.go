@@ -120,8 +120,9 @@ func (s *Settler) applyChanges(r *packageRun, t Instant, last ChangeKind, silent
 }
 
 func (s *Settler) applyChange(r *packageRun, c *Change, t Instant, silent bool) {
-	i, _ := slices.BinarySearch(r.Applied, c.fingerprint())
-	r.Applied = slices.Insert(r.Applied, i, c.fingerprint())
+	known := c.fingerprint(r.pkg.Scale)
+	i, _ := slices.BinarySearch(r.Applied, known)
+	r.Applied = slices.Insert(r.Applied, i, known)
 	if r.Stage == StageEnded {
 		return
 	}
@@ -340,14 +341,15 @@ func (s *Settler) closeRow(r *packageRun) {
 	s.Result.Balances = append(s.Result.Balances, r.row)
 }
 
-// fingerprint tells changes of one package apart.
-func (c *Change) fingerprint() uint64 {
+// fingerprint tells changes of one package apart, whatever the package's scale, which may rise.
+func (c *Change) fingerprint(scale int) uint64 {
 	h := fnv.New64a()
-	var text [64]byte
+	var text [128]byte
+	quota := DecimalOf(c.Quota, scale)
 	b := strconv.AppendInt(text[:0], int64(c.At), 10)
-	b = strconv.AppendInt(append(b, ' '), int64(c.Kind), 10)
-	b = strconv.AppendInt(append(b, ' '), int64(c.Expires), 10)
-	b = strconv.AppendInt(append(b, ' '), c.Quota, 10)
+	for _, n := range [...]int64{int64(c.Kind), int64(c.Expires), quota.Hi, int64(quota.Lo)} {
+		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
 	h.Write(b)
 	return h.Sum64()
 }
@@ -386,7 +388,7 @@ func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	known := 0
 	for ; r.nextChange < len(r.pkg.Changes) && r.pkg.Changes[r.nextChange].At < s.period.Start; r.nextChange++ {
 		c := &r.pkg.Changes[r.nextChange]
-		if slices.Contains(state.Applied, c.fingerprint()) {
+		if slices.Contains(state.Applied, c.fingerprint(r.pkg.Scale)) {
 			known++
 			continue
 		}
@@ -434,7 +436,7 @@ func (p *Package) changesBefore(t Instant) []uint64 {
 	var list []uint64
 	for i := range p.Changes {
 		if p.Changes[i].At < t {
-			list = append(list, p.Changes[i].fingerprint())
+			list = append(list, p.Changes[i].fingerprint(p.Scale))
 		}
 	}
 	slices.Sort(list)
