@@ -62,7 +62,7 @@ func (a *app) catalog(c *Config) (compiled *rating.Catalog, err error) {
 		return compiled, err
 	}
 	err = a.reading(c, func(st *store.Store) error {
-		compiled, _, err = a.catalogIn(c, st, false)
+		compiled, _, err = a.catalogIn(c, st, lookUp)
 		return err
 	})
 	return compiled, err

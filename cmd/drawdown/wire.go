@@ -47,7 +47,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, held.release(a, err)) }()
-	compiled, sha256, err := a.catalogIn(c, st, true)
+	compiled, sha256, err := a.catalogIn(c, st, settleWith)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, sha256, err := a.catalogIn(c, st, false)
+	compiled, sha256, err := a.catalogIn(c, st, trySettle)
 	if err != nil {
 		return nil, err
 	}

@@ -148,6 +148,17 @@ func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig
 	return nil, f
 }
 
+// Located makes one error of faults that were found in what the files' rows and rows of a database make together. Without a
+// fault there is no error.
+func (s *Source) Located(merged *rating.Draft, faults []rating.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	f := &Faults{List: s.locate(merged, faults)}
+	f.sort()
+	return f
+}
+
 // rowOf is a row of the draft.
 type rowOf struct {
 	kind  rating.Kind
