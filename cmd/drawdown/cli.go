@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,25 +84,25 @@ func run(ctx context.Context, p process) int {
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: tableWidth}))
 	if err != nil {
-		return report(ctx, err, p.stderr)
+		return report(ctx, err, p.stderr, false)
 	}
 	command, err := parser.Parse(p.args)
 	if exited >= 0 { // --help has been answered
 		return exited
 	}
 	if err != nil {
-		return report(ctx, usageError(err), p.stderr)
+		return report(ctx, usageError(err), p.stderr, slices.Contains(p.args, "--json")) // the flags were not read
 	}
 	a := &app{process: p, ctx: ctx, flags: &flags, ink: ink{p.stdoutTerminal && !isSet(p.env, "NO_COLOR")}}
 	if a.now, err = a.parseNow(); err != nil {
-		return report(ctx, err, p.stderr)
+		return report(ctx, err, p.stderr, flags.JSON)
 	}
 	err = command.Run(a)
 	if answer.err != nil && (err == nil || !errors.Is(err, answer.err)) {
 		lost := &failure{op: "write the answer", err: answer.err, hint: "what was done is done; `drawdown runs` lists it", code: exitFailed}
 		err = errors.Join(lost, err)
 	}
-	return report(ctx, err, p.stderr)
+	return report(ctx, err, p.stderr, flags.JSON)
 }
 
 // watchedWriter remembers the first error, since most of what is printed does not look at it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,30 +47,71 @@ func (f *failure) ExitCode() int {
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // waiting is not a failure: what was asked for is done, but something waits for a person.
-type waiting struct{ what string }
+type waiting struct{ op, what string }
 
-func (w *waiting) Error() string { return w.what }
+func (w *waiting) Error() string { return w.op + ": " + w.what }
 
 func (w *waiting) ExitCode() int { return exitWaiting }
 
-// report prints an error and gives the exit code that belongs to it. Any error may bring along an exit code or a hint.
-func report(ctx context.Context, err error, stderr io.Writer) int {
+// report prints an error, as a text for people or as one line of JSON for programs, and gives the exit code that belongs to
+// it. Any error may bring along an exit code, a hint, or faults.
+func report(ctx context.Context, err error, stderr io.Writer, asJSON bool) int {
 	if err == nil {
 		return exitDone
 	}
-	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "drawdown: interrupted; run the same command again to go on")
-		return exitInterrupted
-	}
-	code := exitFailed
+	r := reportedError{Message: strings.TrimSpace(err.Error()), ExitCode: exitFailed}
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
-		code = coded.ExitCode()
+		r.ExitCode = coded.ExitCode()
 	}
-	fmt.Fprintln(stderr, "drawdown: "+strings.TrimSpace(err.Error()))
 	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		fmt.Fprintln(stderr, "hint: "+hinted.Hint())
+	if errors.As(err, &hinted) {
+		r.Hint = hinted.Hint()
 	}
-	return code
+	if ctx.Err() != nil {
+		r = reportedError{Message: "interrupted; run the same command again to go on", ExitCode: exitInterrupted}
+	}
+	if asJSON {
+		r.split(err)
+		encoder := json.NewEncoder(stderr)
+		encoder.SetEscapeHTML(false)
+		if encoder.Encode(map[string]reportedError{"error": r}) == nil {
+			return r.ExitCode
+		}
+	}
+	fmt.Fprintln(stderr, "drawdown: "+r.Message)
+	if r.Hint != "" {
+		fmt.Fprintln(stderr, "hint: "+r.Hint)
+	}
+	return r.ExitCode
+}
+
+// reportedError is an error as programs are told of it (docs/json.md).
+type reportedError struct {
+	Op       string `json:"op"`
+	Message  string `json:"message"`
+	Hint     string `json:"hint"`
+	ExitCode int    `json:"exit_code"`
+	Faults   any    `json:"faults,omitempty"`
+}
+
+// split tells what was being done from what is wrong, and takes faults out of the message into a list.
+func (r *reportedError) split(err error) {
+	var failed *failure
+	var waits *waiting
+	var config *configError
+	var catalog *catalogError
+	switch {
+	case errors.As(err, &config):
+		r.Op, r.Faults = "read config "+config.file, config.faults
+		r.Message, _, _ = strings.Cut(r.Message, "\n")
+	case errors.As(err, &catalog):
+		r.Op, r.Faults = "check catalog", catalog.List
+		r.Message, _, _ = strings.Cut(strings.Replace(r.Message, ": catalog: ", ": ", 1), "\n")
+	case errors.As(err, &failed):
+		r.Op = failed.op
+	case errors.As(err, &waits):
+		r.Op = waits.op
+	}
+	r.Message = strings.TrimPrefix(r.Message, r.Op+": ")
 }
