@@ -29,7 +29,7 @@ func loadZone(name string) (*time.Location, error) {
 func (c *Config) catalogFiles(paths ...string) (*rating.Catalog, *catalog.Source, error) {
 	source, err := catalog.Read(paths...)
 	if err != nil {
-		return nil, nil, &failure{op: "read catalog", err: errors.Unwrap(err), code: exitUsage}
+		return nil, nil, &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	compiled, err := source.Compile(c.compileConfig())
 	var faults *catalog.Faults

@@ -23,7 +23,7 @@ type cli struct {
 	Now    string   `placeholder:"T" help:"Take this instant for now, as 2026-10-01T00:00:00Z."`
 	JSON   bool     `name:"json" help:"Write JSON for programs instead of tables for people."`
 	Quiet  bool     `short:"q" help:"Say nothing but errors and what was asked for."`
-	Memory byteSize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
+	Memory memorySize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
 
 	Demo     demoCmd     `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
 	Init     initCmd     `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
@@ -149,7 +149,7 @@ func (a *app) config() (*Config, error) {
 		return nil, err
 	}
 	if a.flags.Memory > 0 {
-		c.Memory = a.flags.Memory
+		c.Memory = byteSize(a.flags.Memory)
 	}
 	return c, nil
 }

@@ -126,7 +126,7 @@ func (k *catalogApplyCmd) Run(a *app) error {
 	}
 	source, err := catalog.Read(k.Files...)
 	if err != nil {
-		return &failure{op: "read catalog", err: errors.Unwrap(err), code: exitUsage}
+		return &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	st, err := store.Open(a.ctx, c.State, store.ReadWrite)
 	if err != nil {

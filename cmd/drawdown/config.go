@@ -146,7 +146,7 @@ func (c *Config) check(d *decoder) {
 		}
 	}
 	c.ReminderDays = slices.Compact(slices.Sorted(slices.Values(c.ReminderDays)))
-	if c.Memory < 64<<20 {
+	if c.Memory < leastMemory {
 		d.faultAt("memory", "write 256MiB or more", "%s is too little to work with", c.Memory)
 	}
 	c.checkUsage(d)

@@ -28,7 +28,13 @@ type failure struct {
 	code int    // 0 is exitFailed
 }
 
-func (f *failure) Error() string { return f.op + ": " + f.err.Error() }
+func (f *failure) Error() string {
+	text := f.err.Error()
+	if strings.HasPrefix(text, f.op+" ") || strings.HasPrefix(text, f.op+": ") { // it says so itself, and of what
+		return text
+	}
+	return f.op + ": " + text
+}
 
 func (f *failure) Unwrap() error { return f.err }
 

@@ -51,12 +51,12 @@ func Read(paths ...string) (*Source, error) {
 	for _, path := range paths {
 		names, err := filesOf(path)
 		if err != nil {
-			return nil, fmt.Errorf("read the catalog: %w", err)
+			return nil, fmt.Errorf("read catalog: %w", err)
 		}
 		for _, name := range names {
 			data, err := os.ReadFile(name)
 			if err != nil {
-				return nil, fmt.Errorf("read the catalog: %w", err)
+				return nil, fmt.Errorf("read catalog: %w", err)
 			}
 			s.add(name, data)
 		}
