@@ -19,10 +19,10 @@ import (
 
 // cli is the command line. Commands stand in the order in which one meets them.
 type cli struct {
-	Config string   `default:"drawdown.yaml" env:"DRAWDOWN_CONFIG" placeholder:"FILE" help:"Configuration (default: drawdown.yaml)."`
-	Now    string   `placeholder:"T" help:"Take this instant for now, as 2026-10-01T00:00:00Z."`
-	JSON   bool     `name:"json" help:"Write JSON for programs instead of tables for people."`
-	Quiet  bool     `short:"q" help:"Say nothing but errors and what was asked for."`
+	Config string     `default:"drawdown.yaml" env:"DRAWDOWN_CONFIG" placeholder:"FILE" help:"Configuration (default: drawdown.yaml)."`
+	Now    string     `placeholder:"T" help:"Take this instant for now, as 2026-10-01T00:00:00Z."`
+	JSON   bool       `name:"json" help:"Write JSON for programs instead of tables for people."`
+	Quiet  bool       `short:"q" help:"Say nothing but errors and what was asked for."`
 	Memory memorySize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
 
 	Demo     demoCmd     `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
@@ -97,7 +97,7 @@ func run(ctx context.Context, p process) int {
 	if a.now, err = a.parseNow(); err != nil {
 		return report(ctx, err, p.stderr, flags.JSON)
 	}
-	err = command.Run(a)
+	err = a.withRoom(command.Run(a))
 	if answer.err != nil && (err == nil || !errors.Is(err, answer.err)) {
 		lost := &failure{op: "write the answer", err: answer.err, hint: "what was done is done; `drawdown runs` lists it", code: exitFailed}
 		err = errors.Join(lost, err)

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"runtime"
 	"strings"
+	"syscall"
+
+	"drawdown/writers/store"
 )
 
 // The exit codes (docs/operations.md).
@@ -90,6 +96,45 @@ func report(ctx context.Context, err error, stderr io.Writer, asJSON bool) int {
 		fmt.Fprintln(stderr, "hint: "+r.Hint)
 	}
 	return r.ExitCode
+}
+
+// noRoom is what comes of a full disk, with what to do.
+type noRoom struct {
+	error
+	hint string
+}
+
+func (n *noRoom) Unwrap() error { return n.error }
+
+// Hint says which disk is full, and what to do.
+func (n *noRoom) Hint() string { return n.hint }
+
+// windowsDiskFull is what Windows says where others say ENOSPC; elsewhere the number means something else.
+const windowsDiskFull = syscall.Errno(112)
+
+// withRoom adds to an error that came of a full disk which one that is.
+func (a *app) withRoom(err error) error {
+	full := errors.Is(err, syscall.ENOSPC) || runtime.GOOS == "windows" && errors.Is(err, windowsDiskFull)
+	var at *fs.PathError
+	if !store.IsFull(err) && !(full && errors.As(err, &at)) {
+		return err
+	}
+	c, configErr := a.config()
+	if configErr != nil {
+		c = defaultConfig()
+	}
+	place, key := c.State+" (and of its -wal beside it)", "state"
+	switch {
+	case at == nil:
+	case within(at.Path, c.Output.URL):
+		place, key = c.Output.URL, "output.url"
+	case within(at.Path, cmp.Or(c.TempDir, os.TempDir())):
+		place, key = cmp.Or(c.TempDir, os.TempDir()), "temp_dir"
+	default:
+		return &noRoom{err, "the disk of " + at.Path + " is full: free space there, and run again"}
+	}
+	return &noRoom{err, fmt.Sprintf("the disk of %s is full: free space there, or name another place in %s, and run again; "+
+		"nothing of what failed was committed", place, key)}
 }
 
 // reportedError is an error as programs are told of it (docs/json.md).
