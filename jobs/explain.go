@@ -237,7 +237,7 @@ func (x *explaining) booksOf(ctx context.Context, row *foundRow) (own, home *ope
 			return nil, nil, err
 		}
 	}
-	if r := row.rejected; r != nil && (!r.HasTime || r.Reason == rating.Future) {
+	if r := row.rejected; r != nil && isHomeless(r) {
 		return home, home, nil
 	}
 	own, err = x.booksAt(ctx, row.time)

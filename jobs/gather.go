@@ -241,4 +241,4 @@ func (o *objectSink) Reject(r *rating.Rejected) error {
 }
 
 // isHomeless tells whether a row belongs to no period.
-func isHomeless(r *rating.Rejected) bool { return !r.HasTime || r.Reason == rating.Future }
+func isHomeless(r *rating.Rejected) bool { return !r.HasTime || r.Future }

@@ -212,7 +212,7 @@ func (q *quarantine) close() error {
 //
 //	length   4 bytes, little-endian: of what follows the head
 //	CRC32C   4 bytes, little-endian: of length and what follows
-//	row, time, reason, 1 if it has a time; lengths of record id, account, meter, detail, raw: varints
+//	row, time, reason, 1 if it has a time or 3 if that is in the future; lengths of record id, account, meter, detail, raw: varints
 //	record id, account, meter, detail, raw
 const (
 	lengthSize = 4
@@ -225,7 +225,10 @@ func (q *quarantine) encode(b []byte, r *rating.Rejected) []byte {
 	b = binary.AppendVarint(b, r.Row)
 	b = binary.AppendVarint(b, int64(r.Time))
 	hasTime := byte(0)
-	if r.HasTime {
+	switch {
+	case r.Future:
+		hasTime = 3
+	case r.HasTime:
 		hasTime = 1
 	}
 	b = append(b, byte(r.Reason), hasTime)
@@ -249,7 +252,7 @@ func decodeRejected(b []byte) *rating.Rejected {
 	b = b[n:]
 	time, n := binary.Varint(b)
 	b = b[n:]
-	r := &rating.Rejected{Row: row, Time: rating.Instant(time), Reason: rating.Reason(b[0]), HasTime: b[1] == 1}
+	r := &rating.Rejected{Row: row, Time: rating.Instant(time), Reason: rating.Reason(b[0]), HasTime: b[1] != 0, Future: b[1] == 3}
 	b = b[2:]
 	var lengths [5]int
 	for i := range lengths {

@@ -141,10 +141,10 @@ func TestQuarantineDropsObjects(t *testing.T) {
 
 func TestQuarantineRehomesObjects(t *testing.T) {
 	row := func(object, period int32, row int64, reason rating.Reason, hasTime bool) placed {
-		return placed{object, period, rating.Rejected{Row: row, Reason: reason, HasTime: hasTime}}
+		return placed{object, period, rating.Rejected{Row: row, Reason: reason, HasTime: hasTime, Future: reason == rating.BadQuantity}}
 	}
 	rows := []placed{
-		row(1, 0, 1, rating.BadTime, false), row(2, 0, 1, rating.BadTime, false), row(1, 0, 2, rating.Conflict, true), row(1, 0, 3, rating.Future, true),
+		row(1, 0, 1, rating.BadTime, false), row(2, 0, 1, rating.BadTime, false), row(1, 0, 2, rating.Conflict, true), row(1, 0, 3, rating.BadQuantity, true),
 		row(2, 0, 2, rating.BadTime, false),
 	}
 	for _, to := range []int32{1, -1} {
@@ -162,7 +162,7 @@ func TestQuarantineRehomesObjects(t *testing.T) {
 		}
 		want := []placed{rows[2], rows[1], rows[4]}
 		if to == 1 {
-			want = append(want, row(1, 1, 1, rating.BadTime, false), row(1, 1, 3, rating.Future, true))
+			want = append(want, row(1, 1, 1, rating.BadTime, false), row(1, 1, 3, rating.BadQuantity, true))
 		}
 		if got := readBack(t, q, 2); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v", got)

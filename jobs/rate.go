@@ -181,10 +181,12 @@ func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []
 	return nil
 }
 
-// noPayer says that an account which paid has another payer now, so that what is left of it would be lost.
+// noPayer says why what is left of an account that paid would be lost.
 func (w *shardWork) noPayer(state *rating.PayerState) error {
-	return fmt.Errorf("R5.3: account %q paid for itself when it was settled, and has another payer now: what is left of its packages, "+
-		"its quantities and its balance would be lost; put its payer back", w.Catalog.Accounts[state.Payer].ID)
+	if err := w.Catalog.Contradiction(state, w.run.opening.Period.End); err != nil {
+		return err
+	}
+	return fmt.Errorf("payer %q has an opening state but is none of the shard's", w.Catalog.Accounts[state.Payer].ID)
 }
 
 // settlePayer settles a payer's periods one after another.

@@ -120,8 +120,9 @@ func (s *Settler) applyChanges(r *packageRun, t Instant, last ChangeKind, silent
 }
 
 func (s *Settler) applyChange(r *packageRun, c *Change, t Instant, silent bool) {
-	i, _ := slices.BinarySearch(r.Applied, c.fingerprint())
-	r.Applied = slices.Insert(r.Applied, i, c.fingerprint())
+	known := c.fingerprint(r.pkg.Scale)
+	i, _ := slices.BinarySearch(r.Applied, known)
+	r.Applied = slices.Insert(r.Applied, i, known)
 	if r.Stage == StageEnded {
 		return
 	}
@@ -340,14 +341,15 @@ func (s *Settler) closeRow(r *packageRun) {
 	s.Result.Balances = append(s.Result.Balances, r.row)
 }
 
-// fingerprint tells changes of one package apart.
-func (c *Change) fingerprint() uint64 {
+// fingerprint tells changes of one package apart, whatever the package's scale, which may rise.
+func (c *Change) fingerprint(scale int) uint64 {
 	h := fnv.New64a()
-	var text [64]byte
+	var text [128]byte
+	quota := DecimalOf(c.Quota, scale)
 	b := strconv.AppendInt(text[:0], int64(c.At), 10)
-	b = strconv.AppendInt(append(b, ' '), int64(c.Kind), 10)
-	b = strconv.AppendInt(append(b, ' '), int64(c.Expires), 10)
-	b = strconv.AppendInt(append(b, ' '), c.Quota, 10)
+	for _, n := range [...]int64{int64(c.Kind), int64(c.Expires), quota.Hi, int64(quota.Lo)} {
+		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
 	h.Write(b)
 	return h.Sum64()
 }
@@ -371,11 +373,7 @@ func (p *Package) terms() uint64 {
 func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	r.PackageState = *state
 	r.Applied = slices.Clone(state.Applied)
-	if r.Terms != r.pkg.terms() {
-		s.fail(fmt.Errorf("R5.3: package %q: its quota, reset, effective or expires was edited after it had been settled; "+
-			"put it back as it was, and enter a package change", r.pkg.ID))
-	}
-	s.rescale(r)
+	r.rescale()
 	if r.Stage == StageGrace || r.Stage == StageRetention {
 		r.setLifeEnd()
 	}
@@ -383,37 +381,24 @@ func (s *Settler) resume(r *packageRun, state *PackageState) bool {
 	if r.Stage == StageLive {
 		r.row.Opening = r.Remaining
 	}
-	known := 0
 	for ; r.nextChange < len(r.pkg.Changes) && r.pkg.Changes[r.nextChange].At < s.period.Start; r.nextChange++ {
 		c := &r.pkg.Changes[r.nextChange]
-		if slices.Contains(state.Applied, c.fingerprint()) {
-			known++
-			continue
+		if !slices.Contains(state.Applied, c.fingerprint(r.pkg.Scale)) {
+			r.late = append(r.late, r.nextChange)
+			s.applyChange(r, c, s.period.Start, false)
 		}
-		r.late = append(r.late, r.nextChange)
-		s.applyChange(r, c, s.period.Start, false)
-	}
-	if known != len(state.Applied) {
-		s.fail(fmt.Errorf("R2.5: package %q: a change that was settled already is no longer in the catalog as it was; put it back",
-			r.pkg.ID))
 	}
 	return state.Stage != StageEnded
 }
 
 // rescale makes the state's quantities those of the package's present scale, which rises when a finer meter is covered.
-func (s *Settler) rescale(r *packageRun) {
+func (r *packageRun) rescale() {
 	rise := r.pkg.Scale - int(r.Scale)
-	if rise < 0 {
-		s.fail(fmt.Errorf("R5.3: package %q: its scale was %d when it was settled, and what is left may not fit %d decimals; "+
-			"write scale: %d", r.pkg.ID, r.Scale, r.pkg.Scale, r.Scale))
+	if rise == 0 {
 		return
 	}
 	r.Scale = int32(r.pkg.Scale)
 	for _, quantity := range [...]*int64{&r.Quota, &r.Grant, &r.Remaining, &r.Rolled, &r.Lapsed} {
-		if *quantity > maxQuantity/pow10[rise] {
-			s.fail(fmt.Errorf("R1.5: package %q: what is left of it, with %d decimals: %w", r.pkg.ID, r.pkg.Scale, ErrOverflow))
-			return
-		}
 		*quantity *= pow10[rise]
 	}
 }
@@ -434,7 +419,7 @@ func (p *Package) changesBefore(t Instant) []uint64 {
 	var list []uint64
 	for i := range p.Changes {
 		if p.Changes[i].At < t {
-			list = append(list, p.Changes[i].fingerprint())
+			list = append(list, p.Changes[i].fingerprint(p.Scale))
 		}
 	}
 	slices.Sort(list)

@@ -105,6 +105,10 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	if opening == nil {
 		opening = &PayerState{}
 	}
+	s.catalog.contradictions(payer, opening, period.Start, s.month, func(f Fault) { s.fail(&f) })
+	if s.err != nil {
+		return s.err
+	}
 	if opening.Tracked {
 		s.cash, s.arrears = opening.Cash, opening.Arrears
 	}
@@ -163,10 +167,6 @@ func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
 	states := opening.Packages
 	s.over = s.over[:0]
 	for _, index := range packages {
-		if len(states) > 0 && states[0].Package < index {
-			s.fail(s.strayed(states[0].Package))
-			return
-		}
 		pkg := &s.catalog.Packages[index]
 		run := packageRun{pkg: pkg, alertFloor: alertFloorUnknown, knownFrom: Beginning, slots: used[len(s.runs)].slots[:0]}
 		run.zone = s.zoneOf(pkg.Account)
@@ -193,10 +193,6 @@ func (s *Settler) beginPackages(packages []int32, opening *PayerState) {
 			s.openFresh(&run)
 		}
 		s.runs = append(s.runs, run)
-	}
-	if len(states) > 0 {
-		s.fail(s.strayed(states[0].Package))
-		return
 	}
 	for i := range s.runs {
 		if at := s.runs[i].nextEvent(); at < s.period.End {
@@ -260,14 +256,7 @@ func (s *Settler) zoneOf(account int32) *zoneCache {
 
 func (s *Settler) beginCounters(counters []Counter) {
 	for i := range counters {
-		c := &counters[i]
-		switch {
-		case s.catalog.Accounts[c.Account].Payer != s.payer:
-			s.fail(fmt.Errorf("R5.3: account %q has another payer than it was settled with, and the month's quantities would be lost; "+
-				"put its payer back", s.catalog.Accounts[c.Account].ID))
-		case c.Month == s.month && int(c.Scale) != s.catalog.Meters[c.Meter].Scale:
-			s.fail(fmt.Errorf("R5.3: meter %q has another scale than it was settled with; put it back", s.catalog.Meters[c.Meter].ID))
-		case c.Month == s.month:
+		if c := &counters[i]; c.Month == s.month {
 			p := s.addPair(c.Account, c.Meter)
 			s.pairs[p].usage, s.pairs[p].excess = c.Usage, c.Excess
 		}
@@ -415,12 +404,6 @@ func (s *Settler) closeOver(closing *PayerState) {
 	if len(closing.Packages) > kept {
 		slices.SortFunc(closing.Packages, func(a, b PackageState) int { return cmp.Compare(a.Package, b.Package) })
 	}
-}
-
-// strayed says that a package is not where its state is.
-func (s *Settler) strayed(index int32) error {
-	return fmt.Errorf("R5.3: package %q belongs to another account or payer than it was settled with, and what is left of it would "+
-		"be lost; put its account, and the account's payer, back", s.catalog.Packages[index].ID)
 }
 
 // closeStops keeps the service stops of cycles that may still stop something.

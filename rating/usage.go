@@ -72,6 +72,7 @@ type Rejected struct {
 	Raw      []byte // RawMax bytes at most; of a Parquet row, the row as a JSON object
 	Time     Instant
 	HasTime  bool // else the row belongs to no period
+	Future   bool // that is later than now, so that the row belongs to no period yet, whatever its reason
 }
 
 // Batch is a column batch of records of one payer in canonical order: what a [Settler] takes.

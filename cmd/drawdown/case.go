@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +58,7 @@ func readCase(file string) (*conformanceCase, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(c); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, caseFault(file, err)
 	}
 	if name := strings.TrimSuffix(filepath.Base(file), ".yaml"); c.Name != name {
 		return nil, fmt.Errorf("%s: name is %q; write %q, as the file is named", file, c.Name, name)
@@ -73,11 +75,43 @@ func readCase(file string) (*conformanceCase, error) {
 	return c, nil
 }
 
+// caseFault says in the words of the format why a file is no case.
+func caseFault(file string, err error) error {
+	var faults *yaml.TypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: there is no case in it; write name, now, catalog, usage and expect, as testdata/conformance/README.md says", file)
+	case !errors.As(err, &faults):
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	known := slices.Concat(keysOf(fieldsOf(reflect.ValueOf(conformanceCase{}))), keysOf(fieldsOf(reflect.ValueOf(conformanceStep{}))),
+		keysOf(fieldsOf(reflect.ValueOf(conformanceObject{}))))
+	var all []error
+	for _, text := range faults.Errors {
+		where, what, _ := strings.Cut(text, ": ")
+		if key, found := strings.CutPrefix(what, "field "); found {
+			key, _, _ = strings.Cut(key, " not found in ")
+			what = "there is no key " + key
+			if near := nearest(key, known); near != "" {
+				what += "; did you mean " + near + "?"
+			}
+		} else if value, found := strings.CutPrefix(what, "cannot unmarshal "); found {
+			value, _, _ = strings.Cut(value, " into ")
+			_, value, _ = strings.Cut(value, " ") // its tag
+			what = value + " does not fit here"
+		}
+		all = append(all, fmt.Errorf("%s: %s: %s", file, where, what))
+	}
+	return errors.Join(all...)
+}
+
 // writeConfig writes the case's drawdown.yaml into a folder, with the defaults of a case where it leaves something out.
 func (c *conformanceCase) writeConfig(dir string) error {
 	config := map[string]any{}
-	if err := c.Config.Decode(&config); err != nil {
-		return fmt.Errorf("config: %w", err)
+	if !c.Config.IsZero() {
+		if err := c.Config.Decode(&config); err != nil {
+			return fmt.Errorf("config: %w", err)
+		}
 	}
 	settlement, _ := config["settlement"].(map[string]any)
 	if settlement == nil {

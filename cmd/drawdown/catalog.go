@@ -29,7 +29,7 @@ func loadZone(name string) (*time.Location, error) {
 func (c *Config) catalogFiles(paths ...string) (*rating.Catalog, *catalog.Source, error) {
 	source, err := catalog.Read(paths...)
 	if err != nil {
-		return nil, nil, &failure{op: "read catalog", err: errors.Unwrap(err), code: exitUsage}
+		return nil, nil, &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	compiled, err := source.Compile(c.compileConfig())
 	var faults *catalog.Faults
@@ -62,7 +62,7 @@ func (a *app) catalog(c *Config) (compiled *rating.Catalog, err error) {
 		return compiled, err
 	}
 	err = a.reading(c, func(st *store.Store) error {
-		compiled, _, err = a.catalogIn(c, st, false)
+		compiled, _, err = a.catalogIn(c, st, lookUp)
 		return err
 	})
 	return compiled, err

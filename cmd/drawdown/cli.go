@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,11 +19,11 @@ import (
 
 // cli is the command line. Commands stand in the order in which one meets them.
 type cli struct {
-	Config string   `default:"drawdown.yaml" env:"DRAWDOWN_CONFIG" placeholder:"FILE" help:"Configuration (default: drawdown.yaml)."`
-	Now    string   `placeholder:"T" help:"Take this instant for now, as 2026-10-01T00:00:00Z."`
-	JSON   bool     `name:"json" help:"Write JSON for programs instead of tables for people."`
-	Quiet  bool     `short:"q" help:"Say nothing but errors and what was asked for."`
-	Memory byteSize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
+	Config string     `default:"drawdown.yaml" env:"DRAWDOWN_CONFIG" placeholder:"FILE" help:"Configuration (default: drawdown.yaml)."`
+	Now    string     `placeholder:"T" help:"Take this instant for now, as 2026-10-01T00:00:00Z."`
+	JSON   bool       `name:"json" help:"Write JSON for programs instead of tables for people."`
+	Quiet  bool       `short:"q" help:"Say nothing but errors and what was asked for."`
+	Memory memorySize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
 
 	Demo     demoCmd     `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
 	Init     initCmd     `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
@@ -84,25 +85,25 @@ func run(ctx context.Context, p process) int {
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: tableWidth}))
 	if err != nil {
-		return report(ctx, err, p.stderr)
+		return report(ctx, err, p.stderr, false)
 	}
 	command, err := parser.Parse(p.args)
 	if exited >= 0 { // --help has been answered
 		return exited
 	}
 	if err != nil {
-		return report(ctx, usageError(err), p.stderr)
+		return report(ctx, usageError(err), p.stderr, slices.Contains(p.args, "--json")) // the flags were not read
 	}
 	a := &app{process: p, ctx: ctx, flags: &flags, ink: ink{p.stdoutTerminal && !isSet(p.env, "NO_COLOR")}}
 	if a.now, err = a.parseNow(); err != nil {
-		return report(ctx, err, p.stderr)
+		return report(ctx, err, p.stderr, flags.JSON)
 	}
-	err = command.Run(a)
+	err = a.withRoom(command.Run(a))
 	if answer.err != nil && (err == nil || !errors.Is(err, answer.err)) {
 		lost := &failure{op: "write the answer", err: answer.err, hint: "what was done is done; `drawdown runs` lists it", code: exitFailed}
 		err = errors.Join(lost, err)
 	}
-	return report(ctx, err, p.stderr)
+	return report(ctx, err, p.stderr, flags.JSON)
 }
 
 // watchedWriter remembers the first error, since most of what is printed does not look at it.
@@ -149,7 +150,7 @@ func (a *app) config() (*Config, error) {
 		return nil, err
 	}
 	if a.flags.Memory > 0 {
-		c.Memory = a.flags.Memory
+		c.Memory = byteSize(a.flags.Memory)
 	}
 	return c, nil
 }

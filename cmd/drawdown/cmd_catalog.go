@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"drawdown/rating"
@@ -24,7 +25,7 @@ type catalogCheckCmd struct {
 
 // Help is the command's own help.
 func (catalogCheckCmd) Help() string {
-	return `Every fault is reported with file, line, the rule's number in docs/rules.md, and what to write instead. Nothing is changed.
+	return `Every fault is reported with file, line, the rule's number in docs/rules.md, and what to write instead. Where the configuration's state has settled periods, an edit that contradicts them is a fault too. Nothing is changed.
 
     drawdown catalog check catalog.yaml packages.csv
     drawdown catalog check ./catalog`
@@ -36,6 +37,9 @@ func (k *catalogCheckCmd) Run(a *app) error {
 		return err
 	}
 	compiled, source, err := c.catalogFiles(paths...)
+	if err == nil {
+		err = a.checkApplied(c, source)
+	}
 	if err != nil {
 		return err
 	}
@@ -44,6 +48,20 @@ func (k *catalogCheckCmd) Run(a *app) error {
 	}
 	a.say("%s", wrapped(a.ink.green("No fault:")+" "+catalogSummary(compiled, source)+".", 2))
 	return nil
+}
+
+// checkApplied checks files together with what the database has of the catalog and of settled periods, if there is one.
+func (a *app) checkApplied(c *Config, source *catalog.Source) error {
+	if _, err := os.Stat(c.State); isMissing(err) {
+		return nil
+	}
+	return a.reading(c, func(st *store.Store) error {
+		compiled, plan, err := a.planCatalog(c, st, source)
+		if err != nil {
+			return err
+		}
+		return a.checkSettled(st, source, plan.Merged, compiled)
+	})
 }
 
 // catalogPaths gives the files that were named, or the configuration's, and the configuration; without one, a default.
@@ -108,7 +126,7 @@ func (k *catalogApplyCmd) Run(a *app) error {
 	}
 	source, err := catalog.Read(k.Files...)
 	if err != nil {
-		return &failure{op: "read catalog", err: errors.Unwrap(err), code: exitUsage}
+		return &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	st, err := store.Open(a.ctx, c.State, store.ReadWrite)
 	if err != nil {
@@ -120,7 +138,10 @@ func (k *catalogApplyCmd) Run(a *app) error {
 
 // applyCatalog prints what applying files changes, and changes it, unless it is a dry run.
 func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, dryRun bool) error {
-	_, plan, err := a.planCatalog(c, st, source)
+	compiled, plan, err := a.planCatalog(c, st, source)
+	if err == nil {
+		err = a.checkSettled(st, source, plan.Merged, compiled)
+	}
 	if err != nil {
 		return err
 	}

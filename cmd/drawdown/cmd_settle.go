@@ -102,7 +102,7 @@ func waitingRows(r *jobs.Report) error {
 	if len(waits) == 0 || r.DryRun {
 		return nil
 	}
-	return &waiting{"settle: done, but " + strings.Join(waits, "; and ")}
+	return &waiting{"settle", "done, but " + strings.Join(waits, "; and ")}
 }
 
 func (a *app) printSettle(c *Config, r *jobs.Report) {

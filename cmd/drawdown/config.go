@@ -100,7 +100,7 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 		d.fill(into, document.Content[0], "")
 	}
 	d.overlay(into, env)
-	c.check(d)
+	c.check(d, filepath.Dir(file))
 	if len(d.faults) > 0 {
 		slices.SortStableFunc(d.faults, func(x, y configFault) int { return cmp.Compare(x.line(), y.line()) })
 		return nil, &configError{file: file, faults: d.faults}
@@ -109,8 +109,8 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 	return c, nil
 }
 
-// check finds what is wrong with values that fit their fields.
-func (c *Config) check(d *decoder) {
+// check finds what is wrong with values that fit their fields; dir is what relative paths are relative to.
+func (c *Config) check(d *decoder, dir string) {
 	for _, place := range []struct{ key, value string }{
 		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
 	} {
@@ -122,7 +122,7 @@ func (c *Config) check(d *decoder) {
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
 		}
 	}
-	if within(c.Output.URL, c.Usage.URL) {
+	if c.Output.URL != "" && c.Usage.URL != "" && within(realPath(dir, c.Output.URL), realPath(dir, c.Usage.URL)) {
 		d.faultAt("output.url", "write a folder beside usage.url", "%q is in the usage folder, where the settlement would be read as usage", c.Output.URL)
 	}
 	if c.Usage.OnBadObject != "fail" && c.Usage.OnBadObject != "quarantine" {
@@ -146,7 +146,7 @@ func (c *Config) check(d *decoder) {
 		}
 	}
 	c.ReminderDays = slices.Compact(slices.Sorted(slices.Values(c.ReminderDays)))
-	if c.Memory < 64<<20 {
+	if c.Memory < leastMemory {
 		d.faultAt("memory", "write 256MiB or more", "%s is too little to work with", c.Memory)
 	}
 	c.checkUsage(d)
@@ -181,10 +181,46 @@ func (c *Config) checkStart(d *decoder) {
 	c.Start = first.Start
 }
 
-// within says whether a path is a folder or something below it.
+// within says whether a path is a folder or something below it. A folder that exists is known by any name.
 func within(path, folder string) bool {
 	below, err := filepath.Rel(filepath.Clean(folder), filepath.Clean(path))
-	return err == nil && path != "" && folder != "" && filepath.IsLocal(below)
+	if err == nil && filepath.IsLocal(below) {
+		return true
+	}
+	info, err := os.Stat(folder)
+	if err != nil {
+		return false
+	}
+	for {
+		if above, err := os.Stat(path); err == nil && os.SameFile(above, info) {
+			return true
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return false
+		}
+		path = parent
+	}
+}
+
+// realPath makes a path absolute and follows links, as far as there is something.
+func realPath(dir, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	for there, rest := path, ""; ; {
+		if real, err := filepath.EvalSymlinks(there); err == nil {
+			return filepath.Join(real, rest)
+		}
+		parent := filepath.Dir(there)
+		if parent == there {
+			return path
+		}
+		there, rest = parent, filepath.Join(filepath.Base(there), rest)
+	}
 }
 
 func (c *Config) resolvePaths(dir string) {

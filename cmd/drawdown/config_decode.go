@@ -23,10 +23,10 @@ type decoder struct {
 
 // configFault is one thing wrong with the configuration.
 type configFault struct {
-	Where   string // "line 7", or the name of a variable
-	Key     string // settlement.period
-	Message string // what is wrong, with the value
-	Hint    string // what to write instead
+	Where   string `json:"where"`   // "line 7", or the name of a variable
+	Key     string `json:"key"`     // settlement.period
+	Message string `json:"message"` // what is wrong, with the value
+	Hint    string `json:"hint"`    // what to write instead
 }
 
 // line is the number of its line; faults without one come last.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
 
 	"drawdown/rating"
@@ -127,6 +128,27 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	if err == nil {
 		*b = size
 	}
+	return err
+}
+
+// memorySize is the size that --memory takes.
+type memorySize byteSize
+
+// leastMemory is what a run works in at the least.
+const leastMemory = 64 << 20
+
+// Decode reads the flag's value, also one that looks like another flag.
+func (m *memorySize) Decode(c *kong.DecodeContext) error {
+	const hint = "write a number and a unit, such as 512MiB or 1GiB"
+	if c.Scan.Len() == 0 {
+		return errors.New("the size is missing; " + hint)
+	}
+	text := c.Scan.Pop().String()
+	size, err := parseByteSize(text)
+	if err == nil && size < leastMemory {
+		err = fmt.Errorf("%q is too little to work with; write 256MiB or more", text)
+	}
+	*m = memorySize(size)
 	return err
 }
 

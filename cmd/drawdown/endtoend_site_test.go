@@ -97,7 +97,7 @@ func (s *site) write(name string, content []byte) {
 
 func (s *site) app(now time.Time) *app {
 	a := newApp(now)
-	a.tamper, a.flags.Memory = s.tamper, s.memory
+	a.tamper, a.flags.Memory = s.tamper, memorySize(s.memory)
 	return a
 }
 

@@ -32,6 +32,9 @@ func (c *Config) publishedPeriods() (map[string]settlement.Current, error) {
 func (c *Config) openPublished(name string, current settlement.Current) (*published, error) {
 	file := filepath.Join(c.Output.URL, filepath.FromSlash(current.Manifest))
 	manifest, err := settlement.OpenManifest(file)
+	if isMissing(err) {
+		return nil, fmt.Errorf("the output has lost the manifest of period %s: %w; restore the folder from a copy", name, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -22,7 +24,9 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("..", "..", "testdata", "scripts"),
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "narrow": narrow},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "narrow": narrow, "misname": misname, "rename": rename, "parquet": writeParquet,
+		},
 	})
 }
 
@@ -55,6 +59,51 @@ func narrow(ts *testscript.TestScript, negated bool, args []string) {
 			ts.Fatalf("%d columns: %s", width(line), line)
 		}
 	}
+}
+
+// misname gives a file a name that is not UTF-8, which a script cannot hold.
+func misname(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Rename(ts.MkAbs(args[0]), misnamed(ts, args[0])))
+}
+
+// rename takes back what misname did.
+func rename(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Rename(misnamed(ts, args[0]), ts.MkAbs(args[0])))
+}
+
+func misnamed(ts *testscript.TestScript, name string) string {
+	extension := filepath.Ext(name)
+	return ts.MkAbs(strings.TrimSuffix(name, extension) + "\xff" + extension)
+}
+
+// writeParquet writes a Parquet file with one row of texts: parquet FILE COLUMN…, where a column may stand twice. The
+// library makes no such file, so the second one has another name of the same length until it is written.
+func writeParquet(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) < 2 {
+		ts.Fatalf("write: parquet FILE COLUMN…")
+	}
+	group, names := parquet.Group{}, map[string]string{}
+	for _, column := range args[1:] {
+		name := column
+		if _, twice := group[column]; twice {
+			name = column[:len(column)-1] + "~"
+			names[name] = column
+		}
+		group[name] = parquet.String()
+	}
+	row := parquet.Row{}
+	for i := range group.Fields() {
+		row = append(row, parquet.ByteArrayValue([]byte("1")).Level(0, 0, i))
+	}
+	var b bytes.Buffer
+	w := parquet.NewWriter(&b, parquet.NewSchema("usage", group))
+	_, err := w.WriteRows([]parquet.Row{row})
+	ts.Check(errors.Join(err, w.Close()))
+	content := b.Bytes()
+	for name, column := range names {
+		content = bytes.ReplaceAll(content, []byte(name), []byte(column))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), content, 0o666))
 }
 
 // TestErrorsAreCatalogued: every script that provokes errors names them as docs/errors.md does, and each error of the

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, held.release(a, err)) }()
-	compiled, sha256, err := a.catalogIn(c, st, true)
+	compiled, sha256, err := a.catalogIn(c, st, settleWith)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, err error) {
 	dir, err := os.MkdirTemp(c.TempDir, "drawdown-dry-run-*")
 	if err != nil {
-		return nil, &failure{op: "settle", err: err}
+		return nil, &failure{op: "settle", err: fmt.Errorf("make a folder to work in: %w", err), hint: "name a folder that exists in temp_dir"}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	state, mode := c.State, store.ReadOnly
@@ -86,7 +87,7 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, sha256, err := a.catalogIn(c, st, false)
+	compiled, sha256, err := a.catalogIn(c, st, trySettle)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (a *app) job(
 	configSHA256 := c.hash()
 	memory := c.Memory
 	if a.flags.Memory > 0 {
-		memory = a.flags.Memory
+		memory = byteSize(a.flags.Memory)
 	}
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()

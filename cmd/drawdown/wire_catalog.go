@@ -9,9 +9,18 @@ import (
 	"drawdown/writers/store"
 )
 
+// catalogUse is what a command wants the catalog for.
+type catalogUse int
+
+const (
+	lookUp     catalogUse = iota // it looks at what was settled, whatever may have been edited since
+	trySettle                    // it settles, and writes nothing
+	settleWith                   // it settles, so that the files' rows go into the database
+)
+
 // catalogIn gives the catalog that settle uses, and its hash: the database's rows, with those of the configuration's files
-// over them. Where it is asked to, it puts the files' rows into the database, once all of it is valid.
-func (a *app) catalogIn(c *Config, st *store.Store, apply bool) (*rating.Catalog, [32]byte, error) {
+// over them.
+func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*rating.Catalog, [32]byte, error) {
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
 		if err != nil {
@@ -29,13 +38,46 @@ func (a *app) catalogIn(c *Config, st *store.Store, apply bool) (*rating.Catalog
 		return nil, [32]byte{}, &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	compiled, plan, err := a.planCatalog(c, st, source)
-	if err == nil && apply {
-		err = st.ApplyCatalog(a.ctx, plan)
+	if err == nil && use != lookUp && !plan.Empty() {
+		err = a.checkSettled(st, source, plan.Merged, compiled)
+		if err == nil && use == settleWith {
+			err = st.ApplyCatalog(a.ctx, plan)
+		}
 	}
 	if err != nil {
 		return nil, [32]byte{}, err
 	}
 	return compiled, store.HashDraft(plan.Merged), nil
+}
+
+// checkSettled refuses rows that contradict what is settled, so that they do not come into the database, where each settle
+// would fail of them.
+func (a *app) checkSettled(st *store.Store, source *catalog.Source, merged *rating.Draft, compiled *rating.Catalog) error {
+	last, err := st.SettledBefore(a.ctx, rating.Never)
+	if err != nil || last == nil {
+		return err
+	}
+	faults := rating.CheckSettled(merged, compiled, last.PeriodEnd, func(yield func(*rating.PayerState) bool) {
+		for shard := range int(last.Shards) {
+			var blob []byte
+			var states []rating.PayerState
+			if blob, _, err = st.OpeningState(a.ctx, rating.Never, shard); err != nil {
+				return
+			}
+			if states, err = store.DecodeState(compiled, blob); err != nil {
+				return
+			}
+			for i := range states {
+				if !yield(&states[i]) {
+					return
+				}
+			}
+		}
+	})
+	if err != nil {
+		return &failure{op: "compare catalog with what is settled", err: err}
+	}
+	return catalogFault(source.Located(merged, faults))
 }
 
 // planCatalog finds out what applying files would change, and compiles what would be there then.

@@ -22,7 +22,7 @@ func (a *app) explain(c *Config, recordID string) (explanation *jobs.Explanation
 		return nil, nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, sha256, err := a.catalogIn(c, st, false)
+	compiled, sha256, err := a.catalogIn(c, st, lookUp)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,12 +51,12 @@ func Read(paths ...string) (*Source, error) {
 	for _, path := range paths {
 		names, err := filesOf(path)
 		if err != nil {
-			return nil, fmt.Errorf("read the catalog: %w", err)
+			return nil, fmt.Errorf("read catalog: %w", err)
 		}
 		for _, name := range names {
 			data, err := os.ReadFile(name)
 			if err != nil {
-				return nil, fmt.Errorf("read the catalog: %w", err)
+				return nil, fmt.Errorf("read catalog: %w", err)
 			}
 			s.add(name, data)
 		}
@@ -146,6 +146,17 @@ func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig
 	f := &Faults{List: list}
 	f.sort()
 	return nil, f
+}
+
+// Located makes one error of faults that were found in what the files' rows and rows of a database make together. Without a
+// fault there is no error.
+func (s *Source) Located(merged *rating.Draft, faults []rating.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	f := &Faults{List: s.locate(merged, faults)}
+	f.sort()
+	return f
 }
 
 // rowOf is a row of the draft.

@@ -443,7 +443,7 @@ func (b *batcher) reject(r *row, rec *record, id []byte, reason rating.Reason, d
 		Row: r.number, Reason: reason, Detail: strings.ToValidUTF8(detail, "\uFFFD"),
 		RecordID: shown(id), Account: shown(r.account), Meter: shown(rec.meterText),
 		Raw:  bytes.Clone(r.raw[:min(len(r.raw), rating.RawMax)]),
-		Time: rec.time, HasTime: rec.hasTime,
+		Time: rec.time, HasTime: rec.hasTime, Future: rec.hasTime && rec.time > b.limit,
 	})
 }
 

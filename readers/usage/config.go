@@ -208,9 +208,9 @@ func (p *planner) spec(key string, value any, settings ...string) (field, map[st
 			p.fault("%s.%s: there is no such setting; it knows %s", key, name, strings.Join(allowed, ", "))
 			continue
 		}
-		text := scalarText(entries[name])
-		if text == "" {
-			p.fault("%s.%s: write a text that is not empty", key, name)
+		text, fault := scalarText(entries[name])
+		if fault != "" {
+			p.fault("%s.%s: %s", key, name, fault)
 			continue
 		}
 		switch name {
@@ -229,14 +229,27 @@ func (p *planner) spec(key string, value any, settings ...string) (field, map[st
 	return f, found
 }
 
-func scalarText(value any) string {
+// scalarText gives the text of what YAML read, or says why that is not what stands in the file.
+func scalarText(value any) (text, fault string) {
+	const write = "; write a text"
 	switch v := value.(type) {
 	case string:
-		return v
+		if v == "" {
+			return "", "the text is empty" + write
+		}
+		return v, ""
 	case int, int64, uint64, bool:
-		return fmt.Sprint(v)
+		return fmt.Sprint(v), ""
+	case float64:
+		return "", fmt.Sprintf("YAML reads %v as a float, which is not exact; write it in quotes, as %q", v, fmt.Sprint(v))
+	case time.Time:
+		return "", fmt.Sprintf("YAML reads %s as a date; write it in quotes", v.Format(time.DateOnly))
+	case nil:
+		return "", "the value is missing" + write
+	case []any:
+		return "", "a list is no constant" + write
 	}
-	return "" // a float has lost digits, and the rest is no scalar
+	return "", "a section is no constant" + write
 }
 
 func (p *planner) quantity(key string, value any) quantityField {

@@ -70,7 +70,7 @@ func (c *csvReader) header() error {
 	for i, f := range c.fields {
 		names[i] = string(f)
 		if _, twice := slot[names[i]]; twice && names[i] != "" {
-			return fmt.Errorf("has the column %q twice", names[i])
+			return fmt.Errorf("has the column %q twice; rename one of them, or leave it out", names[i])
 		}
 		slot[names[i]] = i
 	}

@@ -72,7 +72,7 @@ func (p *parquetReader) bind(ctx context.Context, budget *int64) error {
 			return -1
 		}
 		if p.twice(name) {
-			faults = append(faults, fmt.Sprintf("column %s stands there twice", name))
+			faults = append(faults, twiceFault(name))
 		}
 		if fault := p.unfit(l, canonical); fault != "" {
 			faults = append(faults, fmt.Sprintf("column %s (%s) %s", l.name, physicalNames[l.physical], fault))
@@ -123,6 +123,10 @@ func (p *parquetReader) twice(name string) bool {
 	return n > 1
 }
 
+func twiceFault(name string) string {
+	return "column " + name + " stands there twice; rename one of them, or leave it out"
+}
+
 // defaultAttributes binds the columns below `attributes`: of a map, or of a struct.
 func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) string {
 	var key *leaf
@@ -133,6 +137,8 @@ func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) st
 		case l.name == "attributes":
 			return errWholeAttributes.Error()
 		case !below:
+		case l.maxRep == 0 && p.twice(l.name):
+			return twiceFault(l.name)
 		case l.maxRep == 0:
 			if fault := p.unfit(l, l.name); fault != "" {
 				return fmt.Sprintf("column %s (%s) %s", l.name, physicalNames[l.physical], fault)

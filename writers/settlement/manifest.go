@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -394,24 +393,6 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", currentName, err)
-	}
-	return nil
-}
-
-// CheckCurrent says which of the current manifests are gone, as after a folder was deleted or restored from an old copy.
-func (o *Output) CheckCurrent(periods map[string]Current) error {
-	var lost []string
-	for _, name := range slices.Sorted(maps.Keys(periods)) {
-		_, err := o.folder.root.Stat(periods[name].Manifest)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			lost = append(lost, periods[name].Manifest)
-		case err != nil:
-			return fmt.Errorf("look for a manifest: %w", err)
-		}
-	}
-	if len(lost) > 0 {
-		return fmt.Errorf("the output has lost %d of %d manifests, the first is %s; restore the folder from a copy", len(lost), len(periods), lost[0])
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ func migrate(ctx context.Context, db *sqlx.DB) error {
 		return err
 	}
 	const attempts = 4
+	var first error // the later ones may follow from it
 	for range attempts {
 		var current, newest int64
 		if current, newest, err = provider.GetVersions(ctx); err == nil {
@@ -39,9 +40,12 @@ func migrate(ctx context.Context, db *sqlx.DB) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if first == nil {
+			first = err
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("migrate the schema: %w", err)
+		return fmt.Errorf("migrate the schema: %w", first)
 	}
 	return nil
 }
