@@ -45,7 +45,7 @@ func TestFullDiskIsNamed(t *testing.T) {
 		{"temp/drawdown-1.spill", "the disk of " + s.path("temp") + " is full: free space there, or name another place in temp_dir"},
 		{"elsewhere", "the disk of " + s.path("elsewhere") + " is full: free space there, and run again"},
 	} {
-		s.tamper = (&faulty{"sync", func() error { return full(test.name) }}).tamper
+		s.tamper = failAt("sync", func() error { return full(test.name) })
 		_, err := s.trySettle(time.Now(), rating.Never, false)
 		var hinted *noRoom
 		if !errors.As(a.withRoom(err), &hinted) || !strings.HasPrefix(hinted.Hint(), test.want) || !errors.Is(hinted, syscall.ENOSPC) {

@@ -210,7 +210,7 @@ func waitStopped(t *testing.T, pid int) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(12, worldShape{records: 3000, days: 2})
-	settle := []string{"--memory", "16MiB", "settle", "--until", spell(w.until().Time())}
+	settle := []string{"settle", "--until", spell(w.until().Time())}
 	want := newSite(t, w)
 	if code := exitCode(t, want.command(w, settle...).Run()); code != exitWaiting && code != exitDone {
 		t.Fatalf("it ended with %d", code)
