@@ -34,6 +34,10 @@ type cli struct {
 	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
 	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
+	Notify   notifyCmd   `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`
+	Notices  noticesCmd  `cmd:"" help:"Show what people are told, on which channel, and what came of it."`
+	Inbox    inboxCmd    `cmd:"" help:"Show an account's inbox, read and unread."`
+	Reports  reportsCmd  `cmd:"" help:"Take in delivery reports of the SMS gateway until interrupted."`
 	Test     testCmd     `cmd:"" help:"Run conformance cases: try out packages before they are sold."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
 }
@@ -61,7 +65,8 @@ type process struct {
 	stdout, stderr                 io.Writer
 	stdoutTerminal, stderrTerminal bool
 
-	tamper func(*jobs.Settle) // of tests: makes parts of the job fail
+	tamper     func(*jobs.Settle)      // of tests: makes parts of the job fail
+	notifyHook func(step string) error // of tests: stops or kills a delivery
 }
 
 // app is what every command is given.

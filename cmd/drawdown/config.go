@@ -32,6 +32,7 @@ type Config struct {
 	ReminderDays   []int            `yaml:"reminder_days"`
 	Memory         byteSize         `yaml:"memory"`
 	TempDir        string           `yaml:"temp_dir"` // "": the system's
+	Notify         notifyConfig     `yaml:"notify"`
 
 	Start rating.Instant `yaml:"-"` // settlement.start as an instant: the start of the first period
 }
@@ -65,6 +66,7 @@ func defaultConfig() *Config {
 	}
 	c.DeductionOrder.keys, _ = rating.ParseOrder(nil)
 	c.Currency = currencyConfig{"USD", 2}
+	c.Notify = defaultNotify()
 	return c
 }
 
@@ -106,6 +108,7 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 		return nil, &configError{file: file, faults: d.faults}
 	}
 	c.resolvePaths(filepath.Dir(file))
+	c.Notify.resolve(filepath.Dir(file))
 	return c, nil
 }
 
@@ -150,6 +153,7 @@ func (c *Config) check(d *decoder, dir string) {
 		d.faultAt("memory", "write 256MiB or more", "%s is too little to work with", c.Memory)
 	}
 	c.checkUsage(d)
+	c.checkNotify(d)
 	c.checkStart(d)
 }
 

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"drawdown/jobs"
+	"drawdown/notifier"
 	"drawdown/rating"
 	"drawdown/writers/store"
 )
@@ -165,7 +167,9 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		})
 	}
 	for i := range p.Notices {
-		out.Notices = append(out.Notices, noticeRow(&p.Notices[i]))
+		row := noticeRow(&p.Notices[i])
+		row.Inbox = slices.Contains(l.config.channelsOf(l.catalog, row.Kind, p.Notices[i].Package), notifier.ChannelInbox)
+		out.Notices = append(out.Notices, row)
 	}
 	return out, nil
 }

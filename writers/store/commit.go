@@ -38,6 +38,7 @@ type Notice struct {
 	ThresholdType, Threshold      string
 	Remaining, RecordID           string
 	At                            rating.Instant
+	Inbox                         bool // it is told in the account's inbox, too
 }
 
 // Steps of a commit, in their order: after StepBegin nothing is written, after StepSums everything but COMMIT is done.
@@ -270,6 +271,9 @@ func (w *commitWriter) outbox(ctx context.Context) error {
 				o.RecordID, o.At, p.PeriodStart, p.Revision.Revision, w.c.RunID, "pending",
 			}, nil
 		})
+		if err == nil {
+			err = putInbox(ctx, w.tx, p.Notices)
+		}
 		if err != nil {
 			return fmt.Errorf("period %s: %w", p.PeriodName, err)
 		}

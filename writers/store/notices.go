@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// NoticeStatus is what became of a notice on one channel.
+type NoticeStatus struct {
+	OutboxNotice
+	Channel       string // "": not planned yet, or withdrawn before
+	State         string // of the outbox where there is no channel, else of the message; withdrawn; read or unread in the inbox
+	Message       string
+	Attempts      int
+	NextAttemptAt rating.Instant `db:"next_attempt_at"`
+	SentAt        rating.Instant `db:"sent_at"`
+	Withdrawn     bool           // the settlement no longer finds it
+	Reference     string
+	Report        string
+	LastError     string `db:"last_error"`
+}
+
+// NoticeFilter says which notices are asked for; the zero value is all.
+type NoticeFilter struct {
+	Account, State string
+	Limit          int
+}
+
+// noticeStatuses is every notice on each of its channels.
+const noticeStatuses = `
+	SELECT ` + noticeColumns + `, COALESCE(m.channel, '') AS channel, COALESCE(m.id, '') AS message,
+		CASE WHEN m.id IS NULL THEN o.state WHEN o.withdrawn_run <> 0 AND m.state = 'pending' THEN 'withdrawn' ELSE m.state END AS state,
+		COALESCE(m.attempts, 0) AS attempts, COALESCE(m.next_attempt_at, 0) AS next_attempt_at, COALESCE(m.sent_at, 0) AS sent_at,
+		COALESCE(m.reference, '') AS reference, COALESCE(m.report, '') AS report, COALESCE(m.last_error, '') AS last_error,
+		CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END AS withdrawn
+	FROM outbox o LEFT JOIN message_notice n ON n.dedup_key = o.dedup_key LEFT JOIN message m ON m.id = n.message
+	UNION ALL
+	SELECT ` + noticeColumns + `, 'inbox', '',
+		CASE WHEN i.read_at > 0 THEN 'read' WHEN o.withdrawn_run <> 0 THEN 'withdrawn' ELSE 'unread' END,
+		0, 0, 0, '', '', '', CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END
+	FROM inbox i JOIN outbox o ON o.dedup_key = i.dedup_key`
+
+// Notices gives the newest notices with what became of them, the newest last.
+func (s *Store) Notices(ctx context.Context, f NoticeFilter) ([]NoticeStatus, error) {
+	var where []string
+	var args []any
+	if f.Account != "" {
+		where, args = append(where, "account = ?"), append(args, f.Account)
+	}
+	if f.State != "" {
+		where, args = append(where, "state = ?"), append(args, f.State)
+	}
+	query := `SELECT * FROM (` + noticeStatuses + `) AS told`
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	query = `SELECT * FROM (` + query + ` ORDER BY at DESC, dedup_key DESC, channel DESC LIMIT ?) AS newest ORDER BY at, dedup_key, channel`
+	var statuses []NoticeStatus
+	if err := s.read.SelectContext(ctx, &statuses, s.read.Rebind(query), append(args, f.Limit)...); err != nil {
+		return nil, fmt.Errorf("load notices from %s: %w", s.name, err)
+	}
+	return statuses, nil
+}
+
+// MessageCount is how many messages of a channel are in a state.
+type MessageCount struct {
+	Channel, State string
+	Messages       int64
+	Oldest         rating.Instant // of those that are pending or being sent, when the oldest was planned
+}
+
+// CountMessages counts all messages.
+func (s *Store) CountMessages(ctx context.Context) ([]MessageCount, error) {
+	var counts []MessageCount
+	err := s.read.SelectContext(ctx, &counts, `SELECT channel, state, COUNT(*) AS messages, MIN(created_at) AS oldest FROM message
+		GROUP BY channel, state ORDER BY channel, state`)
+	if err != nil {
+		return nil, fmt.Errorf("count messages in %s: %w", s.name, err)
+	}
+	return counts, nil
+}
+
+// InboxMessage is what an account finds in its inbox.
+type InboxMessage struct {
+	OutboxNotice
+	ReadAt    rating.Instant `db:"read_at"` // 0: not yet
+	Withdrawn bool           // after it was read
+}
+
+// Inbox gives an account's inbox, the newest last. A notice that was withdrawn before anybody had read it is not in it.
+func (s *Store) Inbox(ctx context.Context, account string, unread bool, limit int) ([]InboxMessage, error) {
+	var messages []InboxMessage
+	err := s.read.SelectContext(ctx, &messages, s.read.Rebind(`SELECT * FROM (SELECT `+noticeColumns+`, i.read_at,
+		CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END AS withdrawn FROM inbox i JOIN outbox o ON o.dedup_key = i.dedup_key
+		WHERE i.account = ? AND (o.withdrawn_run = 0 OR i.read_at > 0) AND (? = 0 OR i.read_at = 0)
+		ORDER BY o.at DESC, o.dedup_key DESC LIMIT ?) AS newest ORDER BY at, dedup_key`), account, boolean(unread), limit)
+	if err != nil {
+		return nil, fmt.Errorf("load the inbox of %s from %s: %w", account, s.name, err)
+	}
+	return messages, nil
+}
+
+// MarkRead marks messages of an account's inbox as read, and gives the number of those that were not.
+func (s *Store) MarkRead(ctx context.Context, account string, keys []string, now rating.Instant) (n int64, err error) {
+	err = s.transact(ctx, func(tx *sqlx.Tx) error {
+		n = 0
+		return inChunks(keys, func(keys []string) error {
+			query, args, err := sqlx.In(`UPDATE inbox SET read_at = ? WHERE account = ? AND read_at = 0 AND dedup_key IN (?)`, now, account, keys)
+			if err != nil {
+				return err
+			}
+			result, err := tx.ExecContext(ctx, tx.Rebind(query), args...)
+			if err != nil {
+				return err
+			}
+			changed, err := result.RowsAffected()
+			n += changed
+			return err
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("mark as read in the inbox of %s: %w", account, err)
+	}
+	return n, nil
+}
+
+// putInbox writes what the accounts' inboxes are to hold, once each.
+func putInbox(ctx context.Context, tx *sqlx.Tx, notices []Notice) error {
+	var told []*Notice
+	for i := range notices {
+		if notices[i].Inbox {
+			told = append(told, &notices[i])
+		}
+	}
+	insert := bulk{tx: tx, head: `INSERT INTO inbox (dedup_key, account, at) VALUES `, tail: ` ON CONFLICT (dedup_key) DO NOTHING`}
+	return insert.rows(ctx, 3, len(told), func(i int) ([]any, error) {
+		return []any{told[i].DedupKey, told[i].Account, told[i].At}, nil
+	})
+}
+
+func boolean(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
