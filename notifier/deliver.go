@@ -222,7 +222,7 @@ func (r *channelRun) prepare(ctx context.Context, claimed []Claimed) (ready []pa
 			recipients = append(recipients, recipient(r.name, c.address(r.name)))
 		}
 	}
-	if r.Policy.PerRecipient > 0 {
+	if r.limited() {
 		if r.recent, err = r.History.Recent(ctx, now-rating.Instant(time.Hour.Microseconds()), recipients); err != nil {
 			return nil, nil, err
 		}
@@ -272,7 +272,7 @@ func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, *Message
 		o.NextAttemptAt, o.Error = quiet, "it waits for the end of quiet hours"
 		return o, nil
 	}
-	if r.Policy.PerRecipient > 0 {
+	if r.limited() {
 		to := recipient(r.name, contact.address(r.name))
 		recent := r.recent[to]
 		if recent.Messages >= r.Policy.PerRecipient {
@@ -351,7 +351,7 @@ func (r *channelRun) sendOne(ctx context.Context, p parcel, until rating.Instant
 		}
 		return o
 	}
-	sending, cancel := context.WithTimeout(ctx, SendFor)
+	sending, cancel := finishing(ctx)
 	reference, err := r.Sender.Send(sending, p.message)
 	cancel()
 	if err == nil {
@@ -382,6 +382,28 @@ func (r *channelRun) sendOne(ctx context.Context, p parcel, until rating.Instant
 	o.Recipient, o.Error = "", cutError(err)
 	return o
 }
+
+// finishing gives a message that is being sent some seconds to its end where the run is interrupted: cut off, it would
+// have to be sent again.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), SendFor)
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(10 * time.Second)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-sending.Done():
+		}
+	})
+	return sending, func() {
+		stop()
+		cancel()
+	}
+}
+
+// limited tells whether so much at most goes to one address: to people, while a webhook is a program's.
+func (r *channelRun) limited() bool { return r.Policy.PerRecipient > 0 && r.name != ChannelWebhook }
 
 // mark writes down what became of messages.
 func (r *channelRun) mark(ctx context.Context, outcomes []Outcome) error {

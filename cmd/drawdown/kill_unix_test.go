@@ -34,8 +34,9 @@ func childMain() {
 	stop := os.Getenv(stopAt)
 	if counts || stop != "" {
 		last, _ := strconv.ParseInt(kill, 10, 64)
-		p.tamper = faults(func(place string) error {
+		hook := func(place string) error {
 			if places.Add(1) == last {
+				_, _ = os.Stderr.WriteString("killed at " + place)
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
@@ -43,7 +44,8 @@ func childMain() {
 				stopSelf()
 			}
 			return nil
-		}).tamper
+		}
+		p.tamper, p.notifyHook = faults(hook).tamper, hook
 	}
 	if ahead, err := time.ParseDuration(os.Getenv(aheadBy)); err == nil {
 		p.clock = func() time.Time { return time.Now().Add(ahead) }
