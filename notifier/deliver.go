@@ -142,7 +142,9 @@ func (d *Delivery) Run(ctx context.Context) (*Summary, error) {
 	var lock sync.Mutex
 	var all sync.WaitGroup
 	var failed error
-	for name, channel := range d.Channels {
+	for _, name := range []string{ChannelEmail, ChannelSMS, ChannelWebhook} {
+		channel := d.Channels[name] // without a sender, what waits from before is recorded as having nowhere to go
+		channel.Workers = max(1, channel.Workers)
 		all.Go(func() {
 			run := &channelRun{Delivery: d, name: name, Channel: channel, states: map[string]int{}}
 			err := run.run(ctx)
@@ -255,6 +257,7 @@ func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, *Message
 		}
 		useful = append(useful, c.Notices[i])
 	}
+	reach, unreached := r.Policy.reach(r.name, contact)
 	switch quiet, isQuiet := contact.Quiet.until(now, contact.Zone); {
 	case c.WasSending && c.Report != "":
 		o.State, o.SentAt = Sent, now
@@ -265,8 +268,8 @@ func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, *Message
 	case len(useful) == 0:
 		o.State, o.Error = Expired, why
 		return o, nil
-	case contact.address(r.name) == "":
-		o.State, o.Error = r.Policy.reach(r.name, contact)
+	case reach != Pending:
+		o.State, o.Error = reach, unreached
 		return o, nil
 	case r.name == ChannelSMS && isQuiet:
 		o.NextAttemptAt, o.Error = quiet, "it waits for the end of quiet hours"
