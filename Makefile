@@ -1,10 +1,13 @@
 # make alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit race bench fuzz soak crash build build-all
+.PHONY: help demo test check unit race servers bench fuzz soak crash build build-all
 
 GO         ?= go
 GOFUMPT    := $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATIC     := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+MAILPIT    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test/mailpit-v1.27.11/mailpit
+export TEST_MAILPIT ?= $(MAILPIT)
+KANNEL     := PATH="$$PATH:/usr/sbin" command -v bearerbox >/dev/null
 DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
@@ -12,7 +15,7 @@ WORLDS     ?= 100000
 CRASHES    ?= 1000
 RECORDS    ?= 10000000
 # Packages small enough for the race detector.
-RACE       := ./rating/... ./jobs/... ./readers/... ./writers/...
+RACE       := ./rating/... ./jobs/... ./readers/... ./writers/... ./notifier/...
 PLATFORMS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 help: ## say what there is
@@ -35,6 +38,8 @@ build-all: ## build for Linux, macOS and Windows, on amd64 and arm64, into bin/
 	done
 
 test: check unit race ## everything that must hold: style, tests, 100,000 random worlds, races
+	@[ -x "$(TEST_MAILPIT)" ] || echo "NOT tested: e-mail. mailpit cannot be built here"
+	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
 
 check: ## vet, gofumpt, staticcheck
 	@echo "== go vet"; $(GO) vet ./...
@@ -46,13 +51,17 @@ check: ## vet, gofumpt, staticcheck
 	if ! $(STATIC) -version >/dev/null 2>&1; then echo "staticcheck cannot be fetched here: it is NOT run"; \
 	else $(STATIC) ./...; fi
 
-unit: ## all tests, with WORLDS=100000 random worlds against the slow model
+servers: # the servers that the tests start, where they are missing; no module of ours depends on them
+	@[ -x "$(MAILPIT)" ] || { echo "== mailpit"; GOBIN="$(dir $(MAILPIT))" $(GO) install github.com/axllent/mailpit@v1.27.11; } || true
+	@$(KANNEL) || [ "$(CI)" != true ] || { echo "== kannel"; apt-get install -qq --no-install-recommends kannel kannel-extras; } || true
+
+unit: servers ## all tests, with WORLDS=100000 random worlds against the slow model
 	@echo "== go test"; TEST_WORLDS=$(WORLDS) $(GO) test ./...
 	@echo "== go test (cmd/bench, with DuckDB)"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: cmd/bench is NOT tested"; \
 	else cd cmd/bench && $(GO) vet ./... && $(GO) test ./...; fi
 
-race: ## the race detector over the packages with goroutines
+race: servers ## the race detector over the packages with goroutines
 	@echo "== go test -race"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: the race detector is NOT run"; \
 	else TEST_WORLDS=1000 $(GO) test -race -short $(RACE); fi

@@ -54,9 +54,9 @@ func missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// findMailpit gives the program: by DRAWDOWN_TEST_MAILPIT, or from the cache, where it is built unless it is there.
+// findMailpit gives the program: by TEST_MAILPIT, or from the cache, where it is built unless it is there.
 func findMailpit() (string, error) {
-	if program := os.Getenv("DRAWDOWN_TEST_MAILPIT"); program != "" {
+	if program := os.Getenv("TEST_MAILPIT"); program != "" {
 		_, err := os.Stat(program)
 		return program, err
 	}
