@@ -68,14 +68,17 @@ func (p *Policy) Plan(notices []Notice, now rating.Instant, contact func(account
 	return plan
 }
 
+// planAccount leaves out channels that the operator has not configured, as long as a notice is told at all.
 func (p *Policy) planAccount(plan []Planned, notices []Notice, now rating.Instant, c *Contact) []Planned {
-	for _, channel := range []string{ChannelEmail, ChannelSMS, ChannelWebhook} {
+	told := make([]bool, len(notices))
+	for _, channel := range p.Configured {
 		var useful []string
 		for i := range notices {
 			n := &notices[i]
-			if !slices.Contains(n.Channels, channel) || c.Channels != nil && !slices.Contains(c.Channels, channel) {
+			if !n.toldOn(channel, c) {
 				continue
 			}
+			told[i] = true
 			if reason := p.useful(n, now); reason != "" {
 				plan = append(plan, p.planned(channel, n.Account, Expired, reason, n.Key))
 				continue
@@ -91,7 +94,24 @@ func (p *Policy) planAccount(plan []Planned, notices []Notice, now rating.Instan
 			plan = append(plan, p.planned(channel, c.Account, state, reason, key))
 		}
 	}
+	for i := range notices {
+		if n := &notices[i]; !told[i] && !n.toldOn(ChannelInbox, c) {
+			channel, reason := ChannelEmail, "it is told on no channel (alert_rules, notify.channels, notify.accounts)"
+			for _, wanted := range []string{ChannelWebhook, ChannelSMS, ChannelEmail} {
+				if n.toldOn(wanted, c) {
+					channel = wanted
+					_, reason = p.reach(wanted, c)
+				}
+			}
+			plan = append(plan, p.planned(channel, n.Account, Suppressed, reason, n.Key))
+		}
+	}
 	return plan
+}
+
+// toldOn tells whether a notice is told on a channel, as the operator and the account want it.
+func (n *Notice) toldOn(channel string, c *Contact) bool {
+	return slices.Contains(n.Channels, channel) && (c.Channels == nil || slices.Contains(c.Channels, channel))
 }
 
 // reach tells whether a channel reaches an account.

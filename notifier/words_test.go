@@ -206,6 +206,7 @@ func TestPlan(t *testing.T) {
 		"mute": {Account: "mute"},
 		"mail": {Account: "mail", Email: "a@example.com", Phone: "+491", Channels: []string{"email"}},
 		"gone": {Account: "gone", Unknown: true},
+		"none": {Account: "none", Channels: []string{}},
 	}
 	both := []string{"email", "sms", "inbox"}
 	alert := notifier.Notice{Key: "k", Kind: "usage_alert", Threshold: "20", At: now - 1, Channels: both}
@@ -224,6 +225,9 @@ func TestPlan(t *testing.T) {
 		{"only where it wants", "mail", []notifier.Notice{alert}, "email pending 1"},
 		{"an account that is gone", "gone", []notifier.Notice{alert}, "email suppressed 1, sms suppressed 1"},
 		{"a channel that is not configured", "all", []notifier.Notice{change(func(n *notifier.Notice) { n.Channels = []string{"webhook"} })}, "webhook suppressed 1"},
+		{"an account that wants none", "none", []notifier.Notice{alert}, "email suppressed 1"},
+		{"no record of a channel that is not configured beside one that is", "all", []notifier.Notice{change(func(n *notifier.Notice) { n.Channels = []string{"webhook", "sms"} })}, "sms pending 1"},
+		{"the inbox will do", "all", []notifier.Notice{change(func(n *notifier.Notice) { n.Channels = []string{"inbox"} })}, ""},
 		{"three stay three", "all", []notifier.Notice{alert, alert, alert}, "email pending 1, email pending 1, email pending 1, sms pending 1, sms pending 1, sms pending 1"},
 		{"four are a digest", "all", []notifier.Notice{alert, alert, alert, alert}, "email pending 4, sms pending 4"},
 		{"too old", "all", []notifier.Notice{change(func(n *notifier.Notice) { n.At = now - 8*86400e6 })}, "email expired 1, sms expired 1"},

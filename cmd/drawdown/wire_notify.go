@@ -116,7 +116,7 @@ func (m *mouth) Plan(ctx context.Context, now rating.Instant) (int, error) {
 }
 
 func (m *mouth) Claim(ctx context.Context, now, until rating.Instant, channel string, limit int) ([]notifier.Claimed, error) {
-	rows, err := m.store.ClaimMessages(ctx, now, until, []string{channel}, limit)
+	rows, err := m.store.ClaimMessages(ctx, now, until, channel, limit)
 	claimed := make([]notifier.Claimed, len(rows))
 	for i, r := range rows {
 		claimed[i] = notifier.Claimed{

@@ -168,7 +168,9 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 	}
 	for i := range p.Notices {
 		row := noticeRow(&p.Notices[i])
-		row.Inbox = slices.Contains(l.config.channelsOf(l.catalog, row.Kind, p.Notices[i].Package), notifier.ChannelInbox)
+		preference := l.config.Notify.Accounts[row.Account].Channels
+		row.Inbox = slices.Contains(l.config.channelsOf(l.catalog, row.Kind, p.Notices[i].Package), notifier.ChannelInbox) &&
+			(preference == nil || slices.Contains(preference, notifier.ChannelInbox))
 		out.Notices = append(out.Notices, row)
 	}
 	return out, nil

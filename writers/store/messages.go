@@ -153,29 +153,23 @@ func insertMessages(ctx context.Context, tx *sqlx.Tx, now rating.Instant, messag
 	})
 }
 
-// ClaimMessages takes up to limit messages that are due on the channels, for this process alone until an instant. A
+// ClaimMessages takes up to limit messages that are due on a channel, for this process alone until an instant. A
 // message of which every notice was withdrawn is not due.
-func (s *Store) ClaimMessages(ctx context.Context, now, until rating.Instant, channels []string, limit int) ([]Claimed, error) {
+func (s *Store) ClaimMessages(ctx context.Context, now, until rating.Instant, channel string, limit int) ([]Claimed, error) {
 	var claimed []Claimed
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
-		if len(channels) == 0 {
-			return nil
-		}
-		query, args, err := sqlx.In(`SELECT id, channel, account, state, attempts, claim, report FROM message
-			WHERE state IN ('pending', 'sending') AND next_attempt_at <= ? AND channel IN (?)
+		const query = `SELECT id, channel, account, state, attempts, claim, report FROM message
+			WHERE state IN ('pending', 'sending') AND channel = ? AND next_attempt_at <= ?
 			AND EXISTS (SELECT 1 FROM message_notice JOIN outbox ON outbox.dedup_key = message_notice.dedup_key
 				WHERE message_notice.message = message.id AND outbox.withdrawn_run = 0)
-			ORDER BY next_attempt_at, id LIMIT ?`, now, channels, limit)
-		if err != nil {
-			return err
-		}
+			ORDER BY next_attempt_at, id LIMIT ?`
 		var rows []struct {
 			ID, Channel, Account, State, Report string
 			Attempts                            int
 			Claim                               int64
 		}
-		if err := tx.SelectContext(ctx, &rows, tx.Rebind(query+skipLocked(tx)), args...); err != nil || len(rows) == 0 {
+		if err := tx.SelectContext(ctx, &rows, tx.Rebind(query+skipLocked(tx)), channel, now, limit); err != nil || len(rows) == 0 {
 			return err
 		}
 		ids := make([]string, len(rows))
@@ -185,7 +179,7 @@ func (s *Store) ClaimMessages(ctx context.Context, now, until rating.Instant, ch
 				ID: r.ID, Channel: r.Channel, Account: r.Account, Attempts: r.Attempts, Claim: r.Claim + 1, WasSending: r.State == MessageSending, Report: r.Report,
 			})
 		}
-		err = execIn(ctx, tx, `UPDATE message SET state = 'sending', claim = claim + 1, next_attempt_at = ? WHERE id IN (?)`, until, ids)
+		err := execIn(ctx, tx, `UPDATE message SET state = 'sending', claim = claim + 1, next_attempt_at = ? WHERE id IN (?)`, until, ids)
 		if err != nil {
 			return err
 		}
@@ -302,7 +296,7 @@ func (s *Store) RecentlySent(ctx context.Context, since rating.Instant, recipien
 	recent := make(map[string]Recent, len(recipients))
 	err := inChunks(recipients, func(recipients []string) error {
 		query, args, err := sqlx.In(`SELECT recipient, COUNT(*) AS messages, MIN(sent_at) AS first FROM message
-			WHERE sent_at > ? AND recipient IN (?) GROUP BY recipient`, since, recipients)
+			WHERE sent_at > 0 AND sent_at > ? AND recipient IN (?) GROUP BY recipient`, since, recipients)
 		if err != nil {
 			return err
 		}

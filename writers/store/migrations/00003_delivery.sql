@@ -24,9 +24,9 @@ CREATE TABLE message (
 	report          TEXT    NOT NULL DEFAULT '', -- what a delivery report said last
 	last_error      TEXT    NOT NULL DEFAULT ''
 );
-CREATE INDEX message_due ON message (next_attempt_at, id) WHERE state IN ('pending', 'sending');
+CREATE INDEX message_due ON message (channel, next_attempt_at, id) WHERE state IN ('pending', 'sending');
 CREATE INDEX message_sent ON message (recipient, sent_at) WHERE sent_at > 0;
-CREATE INDEX message_state ON message (state);
+CREATE INDEX message_waits ON message (state) WHERE state IN ('dead', 'unknown', 'suppressed');
 
 -- Which notices a message tells of. On a channel a notice is told once.
 CREATE TABLE message_notice (

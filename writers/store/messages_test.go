@@ -1,0 +1,195 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"drawdown/rating"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// planAll makes a message of each notice that nobody has planned yet.
+func planAll(t testing.TB, s *Store, now rating.Instant) {
+	t.Helper()
+	_, err := s.PlanMessages(t.Context(), now, 1000, func(notices []OutboxNotice) []Message {
+		var messages []Message
+		for _, n := range notices {
+			messages = append(messages, Message{
+				ID: "m-" + n.DedupKey, Channel: "email", Account: n.Account, State: MessagePending, NextAttemptAt: now, Keys: []string{n.DedupKey},
+			})
+		}
+		return messages
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func claim(t testing.TB, s *Store, now rating.Instant, limit int) []Claimed {
+	t.Helper()
+	claimed, err := s.ClaimMessages(t.Context(), now, now+minute, "email", limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claimed
+}
+
+func keysOf(claimed []Claimed) []string {
+	var keys []string
+	for _, c := range claimed {
+		for _, n := range c.Notices {
+			keys = append(keys, n.DedupKey)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func mark(t testing.TB, s *Store, c Claimed, state string, next rating.Instant) (lost int) {
+	t.Helper()
+	lost, err := s.MarkMessages(t.Context(), []MessageOutcome{{ID: c.ID, Claim: c.Claim, State: state, Attempted: true, NextAttemptAt: next}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lost
+}
+
+// TestWithdrawnMessagesAreNotSent (R6.4): what a later revision no longer finds is not sent, and is due again when it
+// comes back; the inbox keeps what was read.
+func TestWithdrawnMessagesAreNotSent(t *testing.T) {
+	s := fresh(t)
+	l := acquire(t, s, minute)
+	commit := func(periods ...PeriodCommit) {
+		t.Helper()
+		for i := range periods {
+			for n := range periods[i].Notices {
+				periods[i].Notices[n].Inbox = true
+			}
+		}
+		if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: periods}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inbox := func() []string {
+		t.Helper()
+		messages, err := s.Inbox(t.Context(), "a", false, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var texts []string
+		for _, m := range messages {
+			texts = append(texts, fmt.Sprintf("%s %v %v", m.DedupKey, m.ReadAt > 0, m.Withdrawn))
+		}
+		return texts
+	}
+	commit(day(t, 1, 1, Hash{}, "gone", "read", "sent", "stays"))
+	const now = 3000 * minute
+	planAll(t, s, now)
+	sent := claim(t, s, now, 100)
+	if got := keysOf(sent); !slices.Equal(got, []string{"gone", "read", "sent", "stays"}) {
+		t.Fatal(got)
+	}
+	for _, c := range sent {
+		state := MessagePending
+		if c.ID == "m-sent" {
+			state = MessageSent
+		}
+		mark(t, s, c, state, now)
+	}
+	if n, err := s.MarkRead(t.Context(), "a", []string{"read"}, now); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	commit(day(t, 1, 2, Hash{}, "stays"))
+	if got := keysOf(claim(t, s, now, 100)); !slices.Equal(got, []string{"stays"}) {
+		t.Errorf("due are %v", got)
+	}
+	if diff := cmp.Diff([]string{"read true true", "stays false false"}, inbox()); diff != "" {
+		t.Error(diff)
+	}
+	statuses, err := s.Notices(t.Context(), NoticeFilter{Account: "a", State: "withdrawn", Limit: 100})
+	if err != nil || len(statuses) != 4 { // of the two that were not sent, and their places in the inbox but the one that was read; sent's inbox
+		var texts []string
+		for _, n := range statuses {
+			texts = append(texts, n.DedupKey+" "+n.Channel)
+		}
+		t.Errorf("%v %v", texts, err)
+	}
+	commit(day(t, 1, 3, Hash{}, "stays", "gone", "sent"))
+	if got := keysOf(claim(t, s, now, 100)); !slices.Equal(got, []string{"gone"}) {
+		t.Errorf("due are %v", got)
+	}
+	planAll(t, s, now)
+	if got := keysOf(claim(t, s, now, 100)); got != nil {
+		t.Errorf("sent a second time: %v", got)
+	}
+}
+
+// TestLateWorkerIsNotHeard: a claim that ran out is another worker's, and what the first one says no longer counts.
+func TestLateWorkerIsNotHeard(t *testing.T) {
+	s := fresh(t)
+	l := acquire(t, s, minute)
+	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{day(t, 1, 1, Hash{}, "one")}}); err != nil {
+		t.Fatal(err)
+	}
+	const now = 3000 * minute
+	planAll(t, s, now)
+	first := claim(t, s, now, 1)
+	if again := claim(t, s, now, 1); len(again) != 0 {
+		t.Fatalf("claimed twice: %v", again)
+	}
+	second := claim(t, s, now+minute, 1)
+	if len(second) != 1 || !second[0].WasSending || second[0].Claim != first[0].Claim+1 {
+		t.Fatalf("%+v", second)
+	}
+	if lost := mark(t, s, first[0], MessageDead, 0); lost != 1 {
+		t.Errorf("%d lost", lost)
+	}
+	if lost := mark(t, s, second[0], MessageSent, 0); lost != 0 {
+		t.Errorf("%d lost", lost)
+	}
+	var state string
+	if err := s.read.Get(&state, `SELECT state FROM outbox`); err != nil || state != "sent" {
+		t.Error(state, err)
+	}
+}
+
+// TestWorkersShareTheOutbox: many at once plan and claim; each notice is planned once, and each message claimed by one.
+func TestWorkersShareTheOutbox(t *testing.T) {
+	s := fresh(t)
+	l := acquire(t, s, minute)
+	var keys []string
+	for i := range 200 {
+		keys = append(keys, fmt.Sprintf("key %03d", i))
+	}
+	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{day(t, 1, 1, Hash{}, keys...)}}); err != nil {
+		t.Fatal(err)
+	}
+	const now = 3000 * minute
+	var lock sync.Mutex
+	var all []string
+	var workers sync.WaitGroup
+	for range 6 {
+		workers.Go(func() {
+			planAll(t, s, now)
+			for {
+				claimed := claim(t, s, now, 7)
+				if len(claimed) == 0 {
+					return
+				}
+				lock.Lock()
+				all = append(all, keysOf(claimed)...)
+				lock.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	rest := claim(t, s, now, 1000) // of those whose planning came after the last look
+	all = append(all, keysOf(rest)...)
+	slices.Sort(all)
+	if diff := cmp.Diff(keys, all); diff != "" {
+		t.Error(diff)
+	}
+}
