@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
 )
 
 // Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
@@ -116,6 +117,8 @@ func (c *Config) check(d *decoder) {
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
+		case isRemote(place.value) && (place.key == "usage.url" || place.key == "output.url"):
+			c.checkBucket(d, place.key, place.value)
 		case remote:
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
 		case place.value == "" && place.key != "catalog" && place.key != "temp_dir":
@@ -153,9 +156,20 @@ func (c *Config) check(d *decoder) {
 	c.checkStart(d)
 }
 
+// isRemote tells the address of a bucket from a path.
+func isRemote(place string) bool { return strings.HasPrefix(place, bucket.Scheme) }
+
+// checkBucket finds faults of an address. They do not repeat it: somebody may have written credentials there.
+func (c *Config) checkBucket(d *decoder, key, place string) {
+	if _, err := bucket.Parse(place); err != nil {
+		message, hint, _ := strings.Cut(err.Error(), "; ")
+		d.faultAt(key, hint, "%s", message)
+	}
+}
+
 var placeNoun = map[string]string{
-	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
-	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
+	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage, or of a bucket, s3://BUCKET/PREFIX",
+	"output.url": "folder, such as ./settlements, or of a bucket, s3://BUCKET/PREFIX", "catalog": "file or folder, such as ./catalog.yaml",
 	"temp_dir": "folder, such as /var/tmp",
 }
 
@@ -181,15 +195,20 @@ func (c *Config) checkStart(d *decoder) {
 	c.Start = first.Start
 }
 
-// within says whether a path is a folder or something below it.
+// within says whether a path is a folder or something below it; a bucket's prefix likewise.
 func within(path, folder string) bool {
+	if isRemote(path) || isRemote(folder) {
+		inner, innerErr := bucket.Parse(path)
+		outer, outerErr := bucket.Parse(folder)
+		return innerErr == nil && outerErr == nil && inner.Within(outer)
+	}
 	below, err := filepath.Rel(filepath.Clean(folder), filepath.Clean(path))
 	return err == nil && path != "" && folder != "" && filepath.IsLocal(below)
 }
 
 func (c *Config) resolvePaths(dir string) {
 	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
-		if *path != "" && !filepath.IsAbs(*path) {
+		if *path != "" && !isRemote(*path) && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}

@@ -106,29 +106,29 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 func (a *app) job(
 	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, outputDir string,
 ) (*jobs.Settle, func() error, error) {
-	folder, err := usage.OpenFolder(c.Usage.URL)
-	if err != nil {
-		return nil, nil, &failure{op: "open usage", err: err}
-	}
-	reader, err := usage.NewReader(folder, compiled, c.Usage.Config, rating.InstantOf(a.now))
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	objects, err := newBucket(folder, c)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	out, err := settlement.OpenOutput(outputDir)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "open output", err: err}, folder.Close())
-	}
-	configSHA256 := c.hash()
 	memory := c.Memory
 	if a.flags.Memory > 0 {
 		memory = a.flags.Memory
 	}
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
+	lies, err := a.openUsage(ctx, c, memory, progress)
+	if err != nil {
+		return nil, nil, &failure{op: "open usage", err: err}
+	}
+	reader, err := usage.NewReader(lies, compiled, c.Usage.Config, rating.InstantOf(a.now))
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close())
+	}
+	objects, err := newBucket(lies, c)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close())
+	}
+	out, err := settlement.OpenOutput(outputDir)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "open output", err: err}, lies.Close())
+	}
+	configSHA256 := c.hash()
 	job := &jobs.Settle{
 		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
@@ -142,7 +142,7 @@ func (a *app) job(
 	}
 	closeJob := func() error {
 		progress.done()
-		return errors.Join(out.Close(), folder.Close())
+		return errors.Join(out.Close(), lies.Close())
 	}
 	return job, closeJob, nil
 }

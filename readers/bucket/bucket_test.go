@@ -247,10 +247,7 @@ func TestChangedAndVanishedObjects(t *testing.T) {
 		name := fmt.Sprint(size)
 		o := put(t, b, name, someBytes(size))
 		proxy.Fail(1, On("GET", "/"+name), Cut(size/2))
-		proxy.Fail(1, On("GET", "/"+name), func(w http.ResponseWriter, r *http.Request, pass func() *http.Response) {
-			overwrite(t, b, name, []byte("new"))
-			Between(func() {})(w, r, pass)
-		})
+		proxy.Fail(1, On("GET", "/"+name), Before(func() { overwrite(t, b, name, []byte("new")) }))
 		_, err := readAll(t, b, o)
 		var changed *ChangedError
 		if !errors.As(err, &changed) || !errors.Is(err, ErrChanged) || changed.Now.Size != 3 || changed.Listed != o {

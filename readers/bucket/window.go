@@ -203,7 +203,7 @@ func (b *Bucket) take(ctx context.Context, s *source) (*piece, error) {
 	b.mu.Lock()
 	if len(s.pieces) == 0 {
 		b.mu.Unlock()
-		return nil, context.Cause(b.ctx) // none is left, or nothing is asked for any more
+		return nil, b.ctx.Err() // none is left, or nothing is asked for any more
 	}
 	p := s.pieces[0]
 	s.pieces = s.pieces[1:]
@@ -218,7 +218,7 @@ func (b *Bucket) take(ctx context.Context, s *source) (*piece, error) {
 		return p, nil
 	case <-ctx.Done():
 		b.giveBack(p)
-		return nil, context.Cause(ctx)
+		return nil, ctx.Err()
 	}
 }
 

@@ -188,12 +188,11 @@ func Edit(edit func(body []byte)) Fault {
 	}
 }
 
-// Between does something when the server has been asked, and before its answer goes on.
-func Between(do func()) Fault {
+// Before does something before the server is asked.
+func Before(do func()) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, pass func() *http.Response) {
-		body := copyAnswer(w, pass())
 		do()
-		_, _ = w.Write(body)
+		_, _ = w.Write(copyAnswer(w, pass()))
 	}
 }
 
