@@ -51,7 +51,11 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, c.Output.URL)
+	out, err := c.openOutput(held.ctx, a.memory(c))
+	if err != nil {
+		return nil, &failure{op: "open output", err: err}
+	}
+	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,11 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	out, err := settlement.OpenOutput(filepath.Join(dir, "settlements"))
+	if err != nil {
+		return nil, &failure{op: "settle", err: err}
+	}
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
@@ -102,31 +110,32 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	return report, err
 }
 
-// job makes a jobs.Settle of a configuration, all but the ledger.
-func (a *app) job(
-	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, outputDir string,
-) (*jobs.Settle, func() error, error) {
-	memory := c.Memory
+// memory is what a run may use.
+func (a *app) memory(c *Config) byteSize {
 	if a.flags.Memory > 0 {
-		memory = a.flags.Memory
+		return a.flags.Memory
 	}
+	return c.Memory
+}
+
+// job makes a jobs.Settle of a configuration, all but the ledger. The output is closed with it, or if there is none.
+func (a *app) job(
+	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, out *settlement.Output,
+) (*jobs.Settle, func() error, error) {
+	memory := a.memory(c)
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
 	lies, err := a.openUsage(ctx, c, memory, progress)
 	if err != nil {
-		return nil, nil, &failure{op: "open usage", err: err}
+		return nil, nil, errors.Join(&failure{op: "open usage", err: err}, out.Close())
 	}
 	reader, err := usage.NewReader(lies, compiled, c.Usage.Config, rating.InstantOf(a.now))
 	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close())
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
 	}
 	objects, err := newBucket(lies, c)
 	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close())
-	}
-	out, err := settlement.OpenOutput(outputDir)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "open output", err: err}, lies.Close())
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
 	}
 	configSHA256 := c.hash()
 	job := &jobs.Settle{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -113,7 +114,7 @@ func Open(ctx context.Context, a Address, settings Settings) (*Bucket, error) {
 // cutOff tells an answer that cannot be read, as where its end is missing: the client itself would not ask again.
 func cutOff(err error) aws.Ternary {
 	var unreadable *smithy.DeserializationError
-	if errors.As(err, &unreadable) {
+	if errors.As(err, &unreadable) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary
@@ -220,23 +221,25 @@ func (b *Bucket) wait(ctx context.Context, attempt int) error {
 	}
 }
 
-// tempFile makes a file that nobody else can read, and that is gone when it is closed or the process ends.
-func (b *Bucket) tempFile() (*temporary, error) {
+// TempFile makes a file that nobody else can read, and that is gone when it is closed or the process ends.
+func (b *Bucket) TempFile() (*Temporary, error) {
 	file, err := os.CreateTemp(b.settings.TempDir, "drawdown-object-*")
 	if err != nil {
 		return nil, err
 	}
-	t := &temporary{File: file}
+	t := &Temporary{File: file}
 	t.unlinked = os.Remove(file.Name()) == nil // Windows refuses while it is open
 	return t, nil
 }
 
-type temporary struct {
+// Temporary is a file without a name, where the system has that.
+type Temporary struct {
 	*os.File
 	unlinked bool
 }
 
-func (t *temporary) Close() error {
+// Close lets go of the file, which is gone then.
+func (t *Temporary) Close() error {
 	err := t.File.Close()
 	if !t.unlinked {
 		err = errors.Join(err, os.Remove(t.Name()))

@@ -18,7 +18,7 @@ type Content struct {
 	source *source
 	piece  *piece // that is being read
 	at     int64  // what Read reads next
-	kept   *temporary
+	kept   *Temporary
 	err    error
 }
 
@@ -121,7 +121,7 @@ func (c *Content) keep() error {
 	if c.piece.offset > 0 {
 		return errors.New("read of an object here and there, after it was read from its start")
 	}
-	file, err := c.bucket.tempFile()
+	file, err := c.bucket.TempFile()
 	for err == nil {
 		if _, err = file.Write(c.piece.data); err == nil {
 			err = c.nextPiece()

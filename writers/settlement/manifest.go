@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"drawdown/rating"
 )
 
@@ -253,7 +255,7 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 	}
 	content, err := canonical(m)
 	if err == nil {
-		err = r.output.folder.write(key, content)
+		err = writeFile(r.output.storage, key, content)
 	}
 	if err != nil {
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
@@ -338,6 +340,9 @@ func OpenManifest(file string) (*Manifest, error) {
 	return m, nil
 }
 
+// ReadFile reads a file of the output, such as a manifest, whole.
+func (o *Output) ReadFile(name string) ([]byte, error) { return readFile(o.storage, name) }
+
 // ParseManifest is [OpenManifest] for the content of one.
 func ParseManifest(content []byte) (*Manifest, error) {
 	m := new(Manifest)
@@ -388,9 +393,7 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 	}
 	content, err := canonical(file)
 	if err == nil {
-		// Two writers of the same content may share a file; of different content they do not.
-		temporary := fmt.Sprintf(".%s.%x", currentName, sha256.Sum256(content))
-		err = o.folder.replace(currentName, temporary, content)
+		err = o.storage.replace(currentName, content)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", currentName, err)
@@ -400,12 +403,22 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 
 // CheckCurrent says which of the current manifests are gone, as after a folder was deleted or restored from an old copy.
 func (o *Output) CheckCurrent(periods map[string]Current) error {
+	names := slices.Sorted(maps.Keys(periods))
+	found := make([]error, len(names))
+	var group errgroup.Group
+	group.SetLimit(o.checksAtATime)
+	for i, name := range names {
+		group.Go(func() error {
+			_, found[i] = o.storage.stat(periods[name].Manifest)
+			return nil
+		})
+	}
+	_ = group.Wait()
 	var lost []string
-	for _, name := range slices.Sorted(maps.Keys(periods)) {
-		_, err := o.folder.root.Stat(periods[name].Manifest)
+	for i, err := range found {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			lost = append(lost, periods[name].Manifest)
+			lost = append(lost, periods[names[i]].Manifest)
 		case err != nil:
 			return fmt.Errorf("look for a manifest: %w", err)
 		}
@@ -418,8 +431,8 @@ func (o *Output) CheckCurrent(periods map[string]Current) error {
 
 // ReadCurrent reads current.json; without one there is nothing current.
 func (o *Output) ReadCurrent() (map[string]Current, error) {
-	content, err := o.folder.root.ReadFile(currentName)
-	if errors.Is(err, os.ErrNotExist) {
+	content, err := readFile(o.storage, currentName)
+	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]Current{}, nil
 	}
 	var file currentFile
