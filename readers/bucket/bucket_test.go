@@ -198,6 +198,38 @@ func TestManyReaders(t *testing.T) {
 	b.Expect(nil)
 }
 
+// TestMoreReadersThanRequests: everybody gets on, one after another.
+func TestMoreReadersThanRequests(t *testing.T) {
+	proxy := NewProxy(t, Start(t))
+	b := openTest(t, proxy.Endpoint, "more")
+	want := someBytes(700_000)
+	o := put(t, b, "object", want)
+	release := make(chan struct{})
+	proxy.Fail(1000, On("GET", "/more/object"), Before(func() { <-release }))
+	var contents []*Content
+	for range 3 * requestsAtATime {
+		content := b.Open(t.Context(), o)
+		defer content.Close()
+		contents = append(contents, content)
+	}
+	b.mu.Lock()
+	for i, s := range b.opened {
+		if len(s.pieces) == 0 {
+			t.Errorf("nothing is under way for reader %d", i)
+		}
+	}
+	b.mu.Unlock()
+	close(release)
+	for at := 0; at < len(want); at += 140_000 {
+		for i, content := range contents {
+			part := make([]byte, 140_000)
+			if _, err := io.ReadFull(content, part); err != nil || !bytes.Equal(part, want[at:at+140_000]) {
+				t.Fatalf("reader %d at %d: %v", i, at, err)
+			}
+		}
+	}
+}
+
 func TestFaultsOfReading(t *testing.T) {
 	server := Start(t)
 	proxy := NewProxy(t, server)
@@ -263,6 +295,27 @@ func TestChangedAndVanishedObjects(t *testing.T) {
 		if _, err := readAll(t, b, o); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d bytes, vanished: %v", size, err)
 		}
+	}
+	// Where the right to list is bound to a prefix, the service says of what is not there that it is forbidden.
+	gone, here := put(t, b, "forbidden", someBytes(10)), put(t, b, "forbidden-too", someBytes(10))
+	if err := b.Remove(t.Context(), "forbidden"); err != nil {
+		t.Error(err)
+	}
+	for _, method := range []string{"HEAD", "GET"} {
+		proxy.Fail(1<<30, On(method, "/test/forbidden"), Answer(403, "AccessDenied"))
+	}
+	if _, err := readAll(t, b, gone); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("gone, and forbidden: %v", err)
+	}
+	if _, err := readAll(t, b, here); !errors.Is(err, ErrDenied) || !errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("forbidden: %v", err)
+	}
+	proxy.Heal()
+	proxy.Fail(1, On("PUT", "/test/forbidden"), Answer(409, "ConditionalRequestConflict"))
+	proxy.Fail(1, On("HEAD", "/test/forbidden"), Answer(403, "AccessDenied"))
+	put(t, b, "forbidden", someBytes(11))
+	if left := proxy.Heal(); left > 0 {
+		t.Errorf("%d faults did not come about", left)
 	}
 	// A service that passes over If-Match does not deceive.
 	o := put(t, b, "ignored", someBytes(1000))

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -104,14 +105,17 @@ func (e *ChangedError) Unwrap() error { return e.err }
 
 // changed says what the object has become.
 func (b *Bucket) changed(s *source, err error) error {
-	if !errors.Is(err, ErrChanged) {
+	if !errors.Is(err, ErrChanged) && !errors.Is(err, ErrDenied) {
 		return err
 	}
-	now, statErr := b.Stat(s.ctx, s.object.Key)
-	if statErr != nil {
-		return statErr // it is gone, perhaps
+	switch now, statErr := b.Stat(s.ctx, s.object.Key); {
+	case errors.Is(statErr, fs.ErrNotExist) || statErr != nil && errors.Is(err, ErrChanged):
+		return statErr
+	case errors.Is(err, ErrDenied):
+		return err
+	default:
+		return &ChangedError{Listed: s.object, Now: now, err: err}
 	}
-	return &ChangedError{Listed: s.object, Now: now, err: err}
 }
 
 // checksum is what the service vouches for: that of the whole object, which it does not give with a range.

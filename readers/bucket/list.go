@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 
@@ -75,17 +76,32 @@ func quotedETag(etag *string) string {
 	return `"` + bare + `"`
 }
 
-// Stat looks an object up.
+// Stat looks an object up. Where the right to list is bound to a prefix, the service forbids what is not there.
 func (b *Bucket) Stat(ctx context.Context, name string) (Object, error) {
 	head, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: b.bucket(), Key: b.key(name)})
 	if err != nil {
-		return Object{}, b.failure("look up", name, err)
+		err = b.failure("look up", name, err)
+		if errors.Is(err, ErrDenied) && !b.lists(ctx, name) {
+			err = b.failure("look up", name, fs.ErrNotExist)
+		}
+		return Object{}, err
 	}
 	o := Object{Key: name, Size: aws.ToInt64(head.ContentLength), ETag: quotedETag(head.ETag), Modified: aws.ToTime(head.LastModified)}
 	if o.ETag == "" {
 		return o, b.failure("look up", name, errors.New("the service gives no ETag of it, so that a change of it could not be seen"))
 	}
 	return o, nil
+}
+
+// lists tells whether an object is there, or may be.
+func (b *Bucket) lists(ctx context.Context, name string) bool {
+	found := errors.New("found")
+	return b.List(ctx, name, func(o Object) error {
+		if o.Key == name {
+			return found
+		}
+		return nil
+	}) != nil
 }
 
 // removedAtATime is how many keys one request may name.

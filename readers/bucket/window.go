@@ -1,7 +1,9 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -202,8 +204,12 @@ func (b *Bucket) deliver(p *piece, buffer []byte) {
 func (b *Bucket) take(ctx context.Context, s *source) (*piece, error) {
 	b.mu.Lock()
 	if len(s.pieces) == 0 {
+		asked := s.asked
 		b.mu.Unlock()
-		return nil, b.ctx.Err() // none is left, or nothing is asked for any more
+		if asked {
+			return nil, nil
+		}
+		return nil, cmp.Or(b.ctx.Err(), errors.New("its next bytes were not asked for, which is a fault of the program"))
 	}
 	p := s.pieces[0]
 	s.pieces = s.pieces[1:]

@@ -21,9 +21,9 @@ import (
 
 // Output is the place where settlements go.
 type Output struct {
-	storage        storage
+	storage       storage
 	checksAtATime int
-	name           string
+	name          string
 
 	mu     sync.Mutex
 	spare  [tableCount][]*tableFile

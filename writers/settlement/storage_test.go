@@ -30,7 +30,9 @@ func outputs() map[string]func(t *testing.T) *Output {
 			t.Cleanup(func() { o.Close() })
 			return o
 		},
-		"bucket": func(t *testing.T) *Output { return openTestBucket(t, t.Context(), Start(t).Endpoint, "settlements/here") },
+		"bucket": func(t *testing.T) *Output {
+			return openTestBucket(t, t.Context(), Start(t).Endpoint, "settlements/here")
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ package buckettest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // Version is of the server. The Makefile builds the same one.
@@ -185,5 +190,25 @@ func (s *Server) AddUser(t testing.TB, accessKey, secret string) {
 		"create-user", "--access", accessKey, "--secret", secret, "--role", "user")
 	if out, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// SetPolicy makes a policy that of the bucket test. As policies of users are written, it names nobody: it is to hold for a
+// user.
+func (s *Server) SetPolicy(t testing.TB, accessKey string, statements []map[string]any) {
+	t.Helper()
+	for _, statement := range statements {
+		statement["Principal"] = map[string]any{"AWS": accessKey}
+	}
+	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := s3.New(s3.Options{
+		BaseEndpoint: &s.Endpoint, UsePathStyle: true, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(AccessKey, Secret, ""),
+	})
+	if _, err := client.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: aws.String("test"), Policy: aws.String(string(text))}); err != nil {
+		t.Fatalf("%v: %s", err, text)
 	}
 }
