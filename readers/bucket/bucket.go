@@ -142,7 +142,6 @@ func findCredentials(ctx context.Context, cfg *aws.Config) error {
 func (b *Bucket) Close() error {
 	b.cancel()
 	b.group.Wait()
-	b.client = nil
 	return nil
 }
 

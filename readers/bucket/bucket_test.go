@@ -3,13 +3,17 @@ package bucket
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -611,5 +615,31 @@ func TestManyObjects(t *testing.T) {
 	listed := 0
 	if err := b.List(t.Context(), "", func(o Object) error { listed++; return nil }); err != nil || listed != n {
 		t.Fatalf("%d of %d listed: %v", listed, n, err)
+	}
+}
+
+// TestTLS: a certificate that nobody vouches for is refused, and one of a private authority is taken where it is named.
+func TestTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	As(t, AccessKey, Secret)
+	nothing := func(Object) error { return nil }
+	if err := openTest(t, server.URL, "x").List(t.Context(), "", nothing); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("%v, want that the certificate is refused", err)
+	}
+	authority := filepath.Join(t.TempDir(), "authority.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(authority, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CA_BUNDLE", authority)
+	b := openTest(t, server.URL, "x")
+	if err := b.List(t.Context(), "", nothing); err != nil {
+		t.Error(err)
 	}
 }

@@ -26,8 +26,9 @@ type bucketStorage struct {
 }
 
 type upload struct {
-	done chan struct{}
-	err  error
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
 }
 
 const (
@@ -52,13 +53,15 @@ func (s *bucketStorage) close(name string, file io.WriteCloser, size int64, sum 
 	case <-s.ctx.Done():
 		return errors.Join(context.Cause(s.ctx), file.Close())
 	}
-	u := &upload{done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(s.ctx)
+	u := &upload{cancel: cancel, done: make(chan struct{})}
 	s.mu.Lock()
 	s.uploads[name] = u
 	s.mu.Unlock()
 	s.group.Go(func() {
 		temporary := file.(*bucket.Temporary) // that create gave
-		u.err = errors.Join(s.bucket.Put(s.ctx, name, temporary, size, sum), temporary.Close())
+		u.err = errors.Join(s.bucket.Put(ctx, name, temporary, size, sum), temporary.Close())
+		cancel()
 		<-s.slots
 		close(u.done)
 	})
@@ -132,7 +135,7 @@ func (s *bucketStorage) remove(ctx context.Context, names ...string) error {
 
 // removeAll works after an interrupt, too, for a while. Who may not remove leaves it to gc: nothing refers to the files.
 func (s *bucketStorage) removeAll(dir string) error {
-	s.group.Wait() // else an upload could come after its removal
+	s.abandon(dir + "/")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), discardTime)
 	defer cancel()
 	var names []string
@@ -147,6 +150,23 @@ func (s *bucketStorage) removeAll(dir string) error {
 		return nil
 	}
 	return err
+}
+
+// abandon ends uploads, which could otherwise come after their removal.
+func (s *bucketStorage) abandon(prefix string) {
+	s.mu.Lock()
+	var ended []*upload
+	for name, u := range s.uploads {
+		if strings.HasPrefix(name, prefix) {
+			u.cancel()
+			ended = append(ended, u)
+			delete(s.uploads, name)
+		}
+	}
+	s.mu.Unlock()
+	for _, u := range ended {
+		<-u.done
+	}
 }
 
 // Close waits for what is under way, and gives the bucket up.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -408,5 +409,31 @@ func TestSettlerNeedsNoRightToDelete(t *testing.T) {
 	}
 	if err := o.storage.remove(t.Context(), currentName); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%v, want that it is forbidden", err)
+	}
+}
+
+// TestDiscardDoesNotWaitForUploads that will not come to an end.
+func TestDiscardDoesNotWaitForUploads(t *testing.T) {
+	proxy := NewProxy(t, Start(t))
+	o := openTestBucket(t, t.Context(), proxy.Endpoint, "out")
+	stuck := make(chan struct{})
+	proxy.Fail(1, On("PUT", "/p/r1/a"), func(_ http.ResponseWriter, r *http.Request, _ func() *http.Response) {
+		close(stuck)
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})
+	file, err := o.storage.create("p/r1/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.storage.close("p/r1/a", file, 0, sha256.Sum256(nil)); err != nil {
+		t.Fatal(err)
+	}
+	<-stuck
+	if err := o.storage.removeAll("p/r1"); err != nil {
+		t.Error(err)
+	}
+	if err := o.Sync(t.Context()); err != nil {
+		t.Errorf("the abandoned upload is still waited for: %v", err)
 	}
 }
