@@ -1,10 +1,13 @@
 # make alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit race bench fuzz soak crash build build-all
+.PHONY: help demo test check unit race bench fuzz soak crash build build-all servers
 
 GO         ?= go
 GOFUMPT    := $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATIC     := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The S3 server of the tests is built once, and no module of ours depends on it.
+S3_SERVER  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test/versitygw-v1.8.0/versitygw
+export DRAWDOWN_TEST_VERSITYGW ?= $(S3_SERVER)
 DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
@@ -35,6 +38,11 @@ build-all: ## build for Linux, macOS and Windows, on amd64 and arm64, into bin/
 	done
 
 test: check unit race ## everything that must hold: style, tests, 100,000 random worlds, races
+	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || echo "versitygw cannot be built here: S3 is NOT tested"
+
+servers: ## build the servers that tests need, where they are missing
+	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || { echo "== versitygw"; \
+		GOBIN="$(dir $(S3_SERVER))" $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0; } || true
 
 check: ## vet, gofumpt, staticcheck
 	@echo "== go vet"; $(GO) vet ./...
@@ -46,13 +54,13 @@ check: ## vet, gofumpt, staticcheck
 	if ! $(STATIC) -version >/dev/null 2>&1; then echo "staticcheck cannot be fetched here: it is NOT run"; \
 	else $(STATIC) ./...; fi
 
-unit: ## all tests, with WORLDS=100000 random worlds against the slow model
+unit: servers ## all tests, with WORLDS=100000 random worlds against the slow model
 	@echo "== go test"; TEST_WORLDS=$(WORLDS) $(GO) test ./...
 	@echo "== go test (cmd/bench, with DuckDB)"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: cmd/bench is NOT tested"; \
 	else cd cmd/bench && $(GO) vet ./... && $(GO) test ./...; fi
 
-race: ## the race detector over the packages with goroutines
+race: servers ## the race detector over the packages with goroutines
 	@echo "== go test -race"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: the race detector is NOT run"; \
 	else TEST_WORLDS=1000 $(GO) test -race -short $(RACE); fi

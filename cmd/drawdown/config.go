@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
 )
 
 // Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
@@ -116,6 +117,8 @@ func (c *Config) check(d *decoder, dir string) {
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
+		case isRemote(place.value) && (place.key == "usage.url" || place.key == "output.url"):
+			c.checkBucket(d, place.key, place.value)
 		case remote:
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
 		case place.value == "" && place.key != "catalog" && place.key != "temp_dir":
@@ -153,9 +156,20 @@ func (c *Config) check(d *decoder, dir string) {
 	c.checkStart(d)
 }
 
+// isRemote tells the address of a bucket from a path.
+func isRemote(place string) bool { return strings.HasPrefix(place, bucket.Scheme) }
+
+// checkBucket finds faults of an address. They do not repeat it: somebody may have written credentials there.
+func (c *Config) checkBucket(d *decoder, key, place string) {
+	if _, err := bucket.Parse(place); err != nil {
+		message, hint, _ := strings.Cut(err.Error(), "; ")
+		d.faultAt(key, hint, "%s", message)
+	}
+}
+
 var placeNoun = map[string]string{
-	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
-	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
+	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage, or of a bucket, s3://BUCKET/PREFIX",
+	"output.url": "folder, such as ./settlements, or of a bucket, s3://BUCKET/PREFIX", "catalog": "file or folder, such as ./catalog.yaml",
 	"temp_dir": "folder, such as /var/tmp",
 }
 
@@ -181,8 +195,14 @@ func (c *Config) checkStart(d *decoder) {
 	c.Start = first.Start
 }
 
-// within says whether a path is a folder or something below it. A folder that exists is known by any name.
+// within says whether a path is a folder or something below it; a bucket's prefix likewise. A folder that exists is known by
+// any name.
 func within(path, folder string) bool {
+	if isRemote(path) || isRemote(folder) {
+		inner, innerErr := bucket.Parse(path)
+		outer, outerErr := bucket.Parse(folder)
+		return innerErr == nil && outerErr == nil && inner.Within(outer)
+	}
 	below, err := filepath.Rel(filepath.Clean(folder), filepath.Clean(path))
 	if err == nil && filepath.IsLocal(below) {
 		return true
@@ -203,8 +223,11 @@ func within(path, folder string) bool {
 	}
 }
 
-// realPath makes a path absolute and follows links, as far as there is something.
+// realPath makes a path absolute and follows links, as far as there is something. A bucket has neither.
 func realPath(dir, path string) string {
+	if isRemote(path) {
+		return path
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
@@ -225,7 +248,7 @@ func realPath(dir, path string) string {
 
 func (c *Config) resolvePaths(dir string) {
 	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
-		if *path != "" && !filepath.IsAbs(*path) {
+		if *path != "" && !isRemote(*path) && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -26,25 +27,19 @@ func (s *site) current() map[string]string {
 	s.t.Helper()
 	all := tree(s.t, s.path("settlements"))
 	files := map[string]string{"current.json": all["current.json"]}
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	current := s.publishedPeriods()
 	for name, c := range current {
-		p, err := s.config().openPublished(name, c)
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		p := s.openPublished(name, c)
 		names := []string{"manifest.json"}
 		for _, f := range p.manifest.Files {
 			names = append(names, f.Name)
 		}
 		for _, name := range names {
-			data, err := os.ReadFile(filepath.Join(p.dir, name))
+			data, err := p.output.ReadFile(path.Join(p.dir, name))
 			if err != nil {
 				s.t.Error(err)
 			}
-			files[tokenPattern.ReplaceAllString(filepath.Base(filepath.Dir(p.dir))+"/"+filepath.Base(p.dir), "rev=$1")+"/"+name] = sum(data).String()
+			files[tokenPattern.ReplaceAllString(p.dir, "rev=$1")+"/"+name] = sum(data).String()
 		}
 	}
 	return files

@@ -130,18 +130,42 @@ func (s *site) settleUntil(now time.Time, until rating.Instant) *jobs.Report {
 	return report
 }
 
-// published is what the site says is current, period by period.
-func (s *site) published() map[string]*settlement.Manifest {
+// openOutput opens the output until the test ends.
+func (s *site) openOutput() *settlement.Output {
 	s.t.Helper()
-	current, err := s.config().publishedPeriods()
+	out, err := s.config().openOutput(context.Background(), 64<<20)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() { out.Close() })
+	return out
+}
+
+func (s *site) publishedPeriods() map[string]settlement.Current {
+	s.t.Helper()
+	current, err := s.openOutput().ReadCurrent()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return current
+}
+
+func (s *site) openPublished(name string, current settlement.Current) *published {
+	s.t.Helper()
+	p, err := openPublished(s.openOutput(), name, current)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// published is what the site says is current, period by period.
+func (s *site) published() map[string]*settlement.Manifest {
+	s.t.Helper()
+	current := s.publishedPeriods()
 	manifests := map[string]*settlement.Manifest{}
 	for name, c := range current {
-		if manifests[name], err = settlement.OpenManifest(s.path("settlements/" + c.Manifest)); err != nil {
-			s.t.Fatal(err)
-		}
+		manifests[name] = s.openPublished(name, c).manifest
 	}
 	return manifests
 }
@@ -149,17 +173,10 @@ func (s *site) published() map[string]*settlement.Manifest {
 // rows reads a table of all periods, in their order.
 func (s *site) rows(table string) []resultRow {
 	s.t.Helper()
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	current := s.publishedPeriods()
 	all := &results{tables: map[string][]resultRow{}}
 	for _, name := range keysOf(current) {
-		p, err := s.config().openPublished(name, current[name])
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, file := range p.files(table) {
+		for _, file := range s.openPublished(name, current[name]).files(table) {
 			if err := all.read(table, file); err != nil {
 				s.t.Fatal(err)
 			}

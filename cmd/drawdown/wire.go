@@ -52,7 +52,11 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, c.Output.URL)
+	out, err := c.openOutput(held.ctx, a.memory(c))
+	if err != nil {
+		return nil, &failure{op: "open output", err: err}
+	}
+	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,11 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	out, err := settlement.OpenOutput(filepath.Join(dir, "settlements"))
+	if err != nil {
+		return nil, &failure{op: "settle", err: err}
+	}
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
@@ -103,33 +111,34 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	return report, err
 }
 
-// job makes a jobs.Settle of a configuration, all but the ledger.
-func (a *app) job(
-	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, outputDir string,
-) (*jobs.Settle, func() error, error) {
-	folder, err := usage.OpenFolder(c.Usage.URL)
-	if err != nil {
-		return nil, nil, &failure{op: "open usage", err: err}
-	}
-	reader, err := usage.NewReader(folder, compiled, c.Usage.Config, rating.InstantOf(a.now))
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	objects, err := newBucket(folder, c)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	out, err := settlement.OpenOutput(outputDir)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "open output", err: err}, folder.Close())
-	}
-	configSHA256 := c.hash()
-	memory := c.Memory
+// memory is what a run may use.
+func (a *app) memory(c *Config) byteSize {
 	if a.flags.Memory > 0 {
-		memory = byteSize(a.flags.Memory)
+		return byteSize(a.flags.Memory)
 	}
+	return c.Memory
+}
+
+// job makes a jobs.Settle of a configuration, all but the ledger. The output is closed with it, or if there is none.
+func (a *app) job(
+	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, out *settlement.Output,
+) (*jobs.Settle, func() error, error) {
+	memory := a.memory(c)
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
+	lies, err := a.openUsage(ctx, c, memory, progress)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "open usage", err: err}, out.Close())
+	}
+	reader, err := usage.NewReader(lies, compiled, c.Usage.Config, rating.InstantOf(a.now))
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
+	}
+	objects, err := newBucket(lies, c)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
+	}
+	configSHA256 := c.hash()
 	job := &jobs.Settle{
 		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
@@ -143,7 +152,7 @@ func (a *app) job(
 	}
 	closeJob := func() error {
 		progress.done()
-		return errors.Join(out.Close(), folder.Close())
+		return errors.Join(out.Close(), lies.Close())
 	}
 	return job, closeJob, nil
 }

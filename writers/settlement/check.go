@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -29,7 +27,7 @@ func (r *Revision) Check(ctx context.Context) error {
 	faults := make([]error, len(r.written))
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range r.output.checksAtATime {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(r.written); i = int(next.Add(1)) - 1 {
 				if err := r.checkFile(ctx, &r.written[i]); err != nil {
@@ -50,14 +48,14 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	file, err := r.output.folder.root.Open(path.Join(r.dir, w.Name))
+	file, err := r.output.storage.open(path.Join(r.dir, w.Name))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	hash := sha256.New()
 	read := summed{to: hash}
-	if _, err := io.CopyBuffer(&read, struct{ io.Reader }{file}, make([]byte, 1<<18)); err != nil {
+	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), make([]byte, 1<<18)); err != nil {
 		return err
 	}
 	if read.size != w.Size || read.crc != w.crc {
@@ -91,7 +89,7 @@ func (p *readPage) amount(i int) rating.Amount {
 }
 
 // checkRows does not trust the library to keep its head: it panics on some files.
-func (r *Revision) checkRows(ctx context.Context, file *os.File, w *written) (err error) {
+func (r *Revision) checkRows(ctx context.Context, file io.ReaderAt, w *written) (err error) {
 	defer recoverTo(&err)
 	f, err := parquet.OpenFile(file, w.Size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true),
 		parquet.ReadBufferSize(64<<10))

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
+
 
 	"drawdown/rating"
 )
@@ -252,7 +254,7 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 	}
 	content, err := canonical(m)
 	if err == nil {
-		err = r.output.folder.write(key, content)
+		err = writeFile(r.output.storage, key, content)
 	}
 	if err != nil {
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
@@ -337,6 +339,9 @@ func OpenManifest(file string) (*Manifest, error) {
 	return m, nil
 }
 
+// ReadFile reads a file of the output, such as a manifest, whole.
+func (o *Output) ReadFile(name string) ([]byte, error) { return readFile(o.storage, name) }
+
 // ParseManifest is [OpenManifest] for the content of one.
 func ParseManifest(content []byte) (*Manifest, error) {
 	m := new(Manifest)
@@ -387,9 +392,7 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 	}
 	content, err := canonical(file)
 	if err == nil {
-		// Two writers of the same content may share a file; of different content they do not.
-		temporary := fmt.Sprintf(".%s.%x", currentName, sha256.Sum256(content))
-		err = o.folder.replace(currentName, temporary, content)
+		err = o.storage.replace(currentName, content)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", currentName, err)
@@ -399,8 +402,8 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 
 // ReadCurrent reads current.json; without one there is nothing current.
 func (o *Output) ReadCurrent() (map[string]Current, error) {
-	content, err := o.folder.root.ReadFile(currentName)
-	if errors.Is(err, os.ErrNotExist) {
+	content, err := readFile(o.storage, currentName)
+	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]Current{}, nil
 	}
 	var file currentFile
