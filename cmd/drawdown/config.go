@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"drawdown/rating"
+	"drawdown/writers/store"
 )
 
 // Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
@@ -111,8 +112,9 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 
 // check finds what is wrong with values that fit their fields.
 func (c *Config) check(d *decoder) {
+	c.checkState(d)
 	for _, place := range []struct{ key, value string }{
-		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
+		{"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
@@ -153,8 +155,21 @@ func (c *Config) check(d *decoder) {
 	c.checkStart(d)
 }
 
+// checkState looks at the URL of a database, of which no part may be shown: it may hold a password.
+func (c *Config) checkState(d *decoder) {
+	switch {
+	case c.State == "":
+		d.faultAt("state", "write the path of an SQLite file, such as drawdown.db, or the URL of a PostgreSQL database", "the value is empty")
+	case store.IsURL(c.State):
+		if err := store.CheckURL(c.State); err != nil {
+			message, hint, _ := strings.Cut(err.Error(), "; ")
+			d.faultAt("state", hint, "%s", message)
+		}
+	}
+}
+
 var placeNoun = map[string]string{
-	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
+	"usage.url":  "folder, such as ./usage",
 	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
 	"temp_dir": "folder, such as /var/tmp",
 }
@@ -189,7 +204,7 @@ func within(path, folder string) bool {
 
 func (c *Config) resolvePaths(dir string) {
 	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
-		if *path != "" && !filepath.IsAbs(*path) {
+		if *path != "" && !filepath.IsAbs(*path) && !strings.Contains(*path, "://") {
 			*path = filepath.Join(dir, *path)
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -77,11 +76,10 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "settle", err: err}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	state, mode := c.State, store.ReadOnly
-	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
-		state, mode = filepath.Join(dir, "state.db"), store.ReadWrite
+	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
+	if errors.Is(err, store.ErrEmpty) {
+		st, err = store.Open(a.ctx, filepath.Join(dir, "state.db"), store.Scratch)
 	}
-	st, err := store.Open(a.ctx, state, mode)
 	if err != nil {
 		return nil, &failure{op: "open state", err: err}
 	}
