@@ -184,15 +184,17 @@ func (s *Server) Fresh(t testing.TB) string {
 }
 
 // Exec runs statements in a database as the superuser.
-func (s *Server) Exec(t testing.TB, database, statements string) {
+func (s *Server) Exec(t testing.TB, database string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("postgres", s.URL(superuser, database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec(statements); err != nil {
-		t.Fatalf("%v: %s", err, statements)
+	for _, statement := range statements {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatalf("%v: %s", err, statement)
+		}
 	}
 }
 
@@ -223,4 +225,14 @@ func (s *Shared) Close() error {
 		return nil
 	}
 	return s.server.Close()
+}
+
+// RequirePasswords lets nobody but the superuser in without a password.
+func (s *Server) RequirePasswords(t testing.TB) {
+	t.Helper()
+	rules := "host all " + superuser + " 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Exec(t, "postgres", "SELECT pg_reload_conf()")
 }
