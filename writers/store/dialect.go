@@ -115,7 +115,6 @@ func postgresTransient(err error) bool {
 }
 
 func postgresExplain(err error) error {
-	var denied *pq.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w; is the server running, and are host and port those of `state`", err)
@@ -125,9 +124,9 @@ func postgresExplain(err error) error {
 		return fmt.Errorf("%w; write sslmode=disable into `state` if what is sent may be read on the way", err)
 	case pq.As(err, pqerror.ReadOnlySQLTransaction) != nil || err != nil && strings.Contains(err.Error(), "session is read-only"):
 		return fmt.Errorf("%w: this server takes no writes: it is a replica, or became one; name the primary in `state`", err)
-	case errors.As(err, &denied) && denied.Code == pqerror.InsufficientPrivilege:
+	case denied(err):
 		return fmt.Errorf("%w; docs/operations.md has what each role is granted", err)
-	case errors.As(err, &denied) && denied.Code == pqerror.LockNotAvailable:
+	case lockTimedOut(err):
 		return fmt.Errorf("%w: another program holds a lock on it (pg_locks, pg_stat_activity say which one); try again later", err)
 	}
 	return err
@@ -162,3 +161,6 @@ func copyIn(ctx context.Context, tx *sqlx.Tx, table string, columns []string, n 
 
 // lockTimedOut tells that a lock was not given in time.
 func lockTimedOut(err error) bool { return pq.As(err, pqerror.LockNotAvailable) != nil }
+
+// denied tells that the user may not do it.
+func denied(err error) bool { return pq.As(err, pqerror.InsufficientPrivilege) != nil }

@@ -39,24 +39,28 @@ func provider(db *sqlx.DB) (*goose.Provider, error) {
 // migrate brings the schema to this program's version. Programs that start at once on an empty database race; those that
 // lose find the work done when they look again.
 func migrate(ctx context.Context, db *sqlx.DB) error {
-	provider, err := provider(db)
-	if err != nil {
-		return err
-	}
 	const attempts = 12
+	var err error
 	for range attempts {
+		var all *goose.Provider
+		if all, err = provider(db); err != nil { // a new one each time: it does not repeat what has failed
+			return err
+		}
 		var current, newest int64
-		if current, newest, err = provider.GetVersions(ctx); err == nil {
+		if current, newest, err = all.GetVersions(ctx); err == nil {
 			if current > newest {
 				return newerSchema(current, newest)
 			}
 			if current == newest {
 				return nil
 			}
-			_, err = provider.Up(ctx)
+			_, err = all.Up(ctx)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if denied(err) {
+			break
 		}
 	}
 	if err != nil {
@@ -72,11 +76,11 @@ func newerSchema(current, newest int64) error {
 
 // checkVersion makes sure that a reader finds the tables it knows.
 func (s *Store) checkVersion(ctx context.Context) error {
-	provider, err := provider(s.read)
+	all, err := provider(s.read)
 	if err != nil {
 		return err
 	}
-	sources := provider.ListSources()
+	sources := all.ListSources()
 	newest := sources[len(sources)-1].Version
 	var current int64
 	err = s.get(ctx, &current, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`)

@@ -432,3 +432,119 @@ func TestSchemaIsExplained(t *testing.T) {
 		t.Error(diff, err)
 	}
 }
+
+// documented gives the statements of the SQL blocks in docs/operations.md.
+func documented(t *testing.T) (blocks [][]string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```sql\n")
+	for found {
+		block, after, _ := strings.Cut(rest, "```")
+		var statements []string
+		for statement := range strings.SplitSeq(block, ";\n") {
+			if statement = strings.TrimSpace(statement); statement != "" {
+				statements = append(statements, statement)
+			}
+		}
+		blocks = append(blocks, statements)
+		_, rest, found = strings.Cut(after, "```sql\n")
+	}
+	return blocks
+}
+
+// TestRolesOfTheDocs: the roles that docs/operations.md sets up can do what they are for, and nothing else.
+func TestRolesOfTheDocs(t *testing.T) {
+	server := own(t)
+	setup := documented(t)
+	if len(setup) != 3 {
+		t.Fatalf("%d blocks of SQL", len(setup))
+	}
+	server.Exec(t, "postgres", setup[0]...)
+	server.Exec(t, "drawdown", setup[1]...)
+	as := func(role string) string { return server.URL(role, "drawdown") }
+	_, err := Open(t.Context(), as("drawdown"), ReadWrite)
+	wantError(t, err, "permission denied", "docs/operations.md")
+	_, err = Open(t.Context(), as("drawdown_reader"), ReadOnly)
+	if !errors.Is(err, ErrEmpty) {
+		t.Errorf("error %v", err)
+	}
+	apply(t, open(t, as("drawdown_owner"), ReadWrite), &rating.Draft{
+		Accounts: []rating.AccountDraft{{ID: "a"}}, Meters: []rating.MeterDraft{{ID: "m"}},
+	})
+	server.Exec(t, "drawdown", setup[2]...)
+
+	settler := open(t, as("drawdown"), ReadWrite)
+	apply(t, settler, &rating.Draft{Accounts: []rating.AccountDraft{{ID: "a", Name: "Ada"}, {ID: "b"}}})
+	l := acquire(t, settler, minute)
+	p := day(t, 1, 1, Hash{}, "n")
+	err = settler.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, settler, l), Periods: []PeriodCommit{p}, Objects: []Object{{Key: "o"}}})
+	if err := errors.Join(err, settler.RenewLease(t.Context(), l, minute), settler.ReleaseLease(t.Context(), l)); err != nil {
+		t.Error(err)
+	}
+	reader := open(t, as("drawdown_reader"), ReadOnly)
+	load(t, reader)
+	_, err = reader.Runs(t.Context(), 9)
+	_, _, opening := reader.OpeningState(t.Context(), p.PeriodEnd, 0)
+	_, objects := reader.Objects(t.Context())
+	if err := errors.Join(err, opening, objects); err != nil {
+		t.Error(err)
+	}
+	allowed(t, server, "ordering", map[string]bool{
+		`INSERT INTO accounts (id, balance) VALUES ('c', '0')`: true,
+		`INSERT INTO packages (id, account, kind, quota, effective, expires, covers)
+			VALUES ('p', 'a', 'pay_per_use', '1', '2026-10-01', '2026-10-31', '[{"meter": "m"}]')`: true,
+		`UPDATE accounts SET name = 'Ada' WHERE id = 'a'`:               true,
+		`UPDATE packages SET priority = '1' WHERE id = 'p'`:             true,
+		`INSERT INTO topups VALUES ('a', '2026-10-05', '1')`:            true,
+		`SELECT id FROM meters`:                                         true,
+		`UPDATE topups SET amount = '2'`:                                false,
+		`DELETE FROM packages`:                                          false,
+		`INSERT INTO meters (id) VALUES ('n')`:                          false,
+		`UPDATE lease SET token = 9`:                                    false,
+		`SELECT * FROM run`:                                             false,
+		`SELECT * FROM state`:                                           false,
+		`CREATE TABLE mine (id TEXT)`:                                   false,
+		`ALTER TABLE packages DROP CONSTRAINT packages_kind_is_unknown`: false,
+	})
+	allowed(t, server, "drawdown", map[string]bool{
+		`DELETE FROM packages`: false, `DELETE FROM state`: false, `DELETE FROM revision`: false, `TRUNCATE outbox`: false,
+		`CREATE TABLE mine (id TEXT)`: false, `DROP TABLE run`: false,
+	})
+	allowed(t, server, "drawdown_reader", map[string]bool{
+		`SELECT * FROM state`: true, `UPDATE state SET payers = 0`: false, `INSERT INTO accounts (id) VALUES ('x')`: false,
+		`UPDATE lease SET token = 9`: false,
+	})
+}
+
+// allowed runs statements as a role, and undoes them.
+func allowed(t *testing.T, server *storetest.Server, role string, statements map[string]bool) {
+	t.Helper()
+	db, err := sqlx.Open("postgres", server.URL(role, "drawdown"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for statement, may := range statements {
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(statement, "UPDATE packages SET priority") {
+			_, err = tx.Exec(`INSERT INTO packages (id, account, kind, quota, effective, expires, covers)
+				VALUES ('p', 'a', 'pay_per_use', '1', '2026-10-01', '2026-10-31', '[{"meter": "m"}]')`)
+		}
+		if err == nil {
+			_, err = tx.Exec(statement)
+		}
+		denied := pq.As(err, "42501") != nil
+		if may && err != nil || !may && !denied {
+			t.Errorf("%s: %v: %s", role, err, statement)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
