@@ -18,6 +18,7 @@ import (
 
 	"drawdown/rating"
 	"drawdown/readers/bucket"
+	"drawdown/writers/store"
 )
 
 // Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
@@ -112,15 +113,16 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 
 // check finds what is wrong with values that fit their fields; dir is what relative paths are relative to.
 func (c *Config) check(d *decoder, dir string) {
+	c.checkState(d)
 	for _, place := range []struct{ key, value string }{
-		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
+		{"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
 		case isRemote(place.value) && (place.key == "usage.url" || place.key == "output.url"):
 			c.checkBucket(d, place.key, place.value)
 		case remote:
-			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
+			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported", scheme)
 		case place.value == "" && place.key != "catalog" && place.key != "temp_dir":
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
 		}
@@ -167,8 +169,21 @@ func (c *Config) checkBucket(d *decoder, key, place string) {
 	}
 }
 
+// checkState looks at the URL of a database, of which no part may be shown: it may hold a password.
+func (c *Config) checkState(d *decoder) {
+	switch {
+	case c.State == "":
+		d.faultAt("state", "write the path of an SQLite file, such as drawdown.db, or the URL of a PostgreSQL database", "the value is empty")
+	case store.IsURL(c.State):
+		if err := store.CheckURL(c.State); err != nil {
+			message, hint, _ := strings.Cut(err.Error(), "; ")
+			d.faultAt("state", hint, "%s", message)
+		}
+	}
+}
+
 var placeNoun = map[string]string{
-	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage, or of a bucket, s3://BUCKET/PREFIX",
+	"usage.url":  "folder, such as ./usage, or of a bucket, s3://BUCKET/PREFIX",
 	"output.url": "folder, such as ./settlements, or of a bucket, s3://BUCKET/PREFIX", "catalog": "file or folder, such as ./catalog.yaml",
 	"temp_dir": "folder, such as /var/tmp",
 }
@@ -248,7 +263,7 @@ func realPath(dir, path string) string {
 
 func (c *Config) resolvePaths(dir string) {
 	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
-		if *path != "" && !isRemote(*path) && !filepath.IsAbs(*path) {
+		if *path != "" && !filepath.IsAbs(*path) && !strings.Contains(*path, "://") {
 			*path = filepath.Join(dir, *path)
 		}
 	}

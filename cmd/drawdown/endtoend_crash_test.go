@@ -182,11 +182,12 @@ func TestKilledAnywhere(t *testing.T) {
 // checkCommits: a site in the midst has whole commits only.
 func (s *site) checkCommits(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat(s.path("drawdown.db")); err != nil {
-		return // killed before it began
+	st, err := store.Open(t.Context(), s.config().State, store.ReadOnly)
+	if errors.Is(err, store.ErrEmpty) || err != nil && strings.Contains(err.Error(), "any command that writes") {
+		return // killed before it began, or while it made the tables
 	}
-	if n := len(s.query(`SELECT 1 FROM sqlite_master WHERE name = 'revision'`)); n == 0 {
-		return
+	if err := errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
 	}
 	if rows := s.query(`SELECT COUNT(*) AS n FROM revision`); rows[0] != "n=0" && rows[0] != "n=62" && rows[0] != "n=64" {
 		t.Errorf("a commit is there in part: %s periods", rows[0])
@@ -234,6 +235,78 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Error("none of them settled")
 	}
 	sameSite(t, "in the end", want, s)
+}
+
+// TestPostgresSettlesTheSameBytes: where the state is makes no difference to what is settled.
+func TestPostgresSettlesTheSameBytes(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	w := newWorld(10, smallWorld)
+	want, s := newSite(t, w), newSiteIn(t, state, w)
+	half := rating.InstantOf(w.start.AddDate(0, 0, 2))
+	for _, site := range []*site{want, s} {
+		site.settleUntil(w.later(), half)
+		site.settle(w)
+	}
+	sameSite(t, "in the end", want, s)
+	checkBooks(t, s)
+	for _, args := range [][]string{{"runs"}, {"periods"}, {"packages"}, {"catalog", "show"}, {"settle", "--dry-run"}} {
+		if cmd := s.command(w, args...); cmd.Run() != nil {
+			t.Errorf("%v: %s", args, cmd.Stderr)
+		}
+	}
+}
+
+// TestPostgresSettlesTheDemo, hour by hour.
+func TestPostgresSettlesTheDemo(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	files := map[string]map[string]string{}
+	for name, setting := range map[string]string{"SQLite": "NO_COLOR=1", "PostgreSQL": "DRAWDOWN_STATE=" + state} {
+		dir := fastDir(t)
+		cmd := exec.Command("drawdown", "--quiet", "demo", dir)
+		cmd.Env = append(os.Environ(), setting)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		files[name] = tree(t, filepath.Join(dir, "settlements"))
+	}
+	same(t, "files", files["SQLite"], files["PostgreSQL"])
+	if len(files["SQLite"]) < 10 {
+		t.Errorf("only %d files", len(files["SQLite"]))
+	}
+}
+
+// TestEightAtOnceOnPostgres: one settles; the others find the lease held, and say by whom, or find nothing left to do.
+func TestEightAtOnceOnPostgres(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	w := newWorld(11, worldShape{records: 2000, days: 3})
+	want, s := newSite(t, w), newSiteIn(t, state, w)
+	want.settle(w)
+	var processes [8]*exec.Cmd
+	for i := range processes {
+		processes[i] = s.command(w, "settle", "--until", spell(w.until().Time()))
+		if err := processes[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := map[int]int{}
+	for _, p := range processes {
+		code, stderr := exitCode(t, p.Wait()), fmt.Sprint(p.Stderr)
+		ended[code]++
+		if code == exitHeld && !strings.Contains(stderr, "another run holds the lease of site test") {
+			t.Errorf("it does not say why: %s", stderr)
+		} else if code != exitHeld && code != exitWaiting && code != exitDone {
+			t.Errorf("it ended with %d: %s", code, stderr)
+		}
+	}
+	t.Logf("exit codes %v", ended)
+	if ended[exitWaiting] != 1 {
+		t.Errorf("exit codes %v", ended)
+	}
+	sameSite(t, "in the end", want, s)
+	same(t, "runs that committed", []string{"n=1"}, s.query(`SELECT COUNT(*) AS n FROM run WHERE state = 'committed'`))
 }
 
 // settleCommand runs the whole program in this process.

@@ -23,6 +23,7 @@ import (
 	"drawdown/rating"
 	"drawdown/writers/settlement"
 	"drawdown/writers/store"
+	"drawdown/writers/store/storetest"
 )
 
 // site is a folder with a configuration, a catalog and usage.
@@ -31,6 +32,22 @@ type site struct {
 	dir    string
 	tamper func(*jobs.Settle)
 	memory byteSize
+	state  string // a database of PostgreSQL; "": an SQLite file
+}
+
+// server is the PostgreSQL of these tests.
+var server storetest.Shared
+
+// withServer stops the server when all tests have run.
+type withServer struct{ *testing.M }
+
+func (m withServer) Run() int {
+	code := m.M.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	return code
 }
 
 // fastDir is a new folder, in memory where the machine has that: many small files are what these tests write.
@@ -51,7 +68,17 @@ func fastDir(t testing.TB) string {
 // newSite puts a world into a folder of its own. Settings are lines of drawdown.yaml's section settlement.
 func newSite(t testing.TB, w *world, settings ...string) *site {
 	t.Helper()
+	return newSiteIn(t, "", w, settings...)
+}
+
+// newSiteIn is newSite with a state of PostgreSQL; of "", one of SQLite.
+func newSiteIn(t testing.TB, state string, w *world, settings ...string) *site {
+	t.Helper()
 	s := emptySite(t, settings...)
+	if state != "" {
+		s.state = state
+		s.configure("", settings...)
+	}
 	s.write("catalog.yaml", w.catalogYAML(t))
 	for i := range w.objects {
 		s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
@@ -62,6 +89,9 @@ func newSite(t testing.TB, w *world, settings ...string) *site {
 func emptySite(t testing.TB, settings ...string) *site {
 	t.Helper()
 	s := &site{t: t, dir: fastDir(t)}
+	if os.Getenv("TEST_STATE") == "postgres" { // all of these tests over PostgreSQL
+		s.state = server.Get(t).Fresh(t)
+	}
 	s.configure("", settings...)
 	return s
 }
@@ -69,7 +99,11 @@ func emptySite(t testing.TB, settings ...string) *site {
 // configure writes drawdown.yaml; more goes to its top level.
 func (s *site) configure(more string, settings ...string) {
 	s.t.Helper()
-	config := "site: test\ncatalog: ./catalog.yaml\n" + more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
+	config := "site: test\ncatalog: ./catalog.yaml\n"
+	if s.state != "" {
+		config += "state: " + s.state + "\n"
+	}
+	config += more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
 	for _, key := range []string{"period: day", "shards: 3", "delay: 0s", "start: " + worldFrom} {
 		name, _, _ := strings.Cut(key, ":")
 		if !slices.ContainsFunc(settings, func(setting string) bool { return strings.HasPrefix(setting, name+":") }) {
@@ -237,7 +271,11 @@ func (s *site) output() map[string]string { return tree(s.t, s.path("settlements
 // query reads rows of the state, as texts.
 func (s *site) query(statement string) []string {
 	s.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+s.path("drawdown.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?mode=ro&_pragma=busy_timeout(10000)"
+	if s.state != "" {
+		driver, source = "postgres", s.state
+	}
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -317,7 +355,7 @@ func sameRows(t testing.TB, what string, want, got *site, tables []string, witho
 
 func openStore(t testing.TB, s *site) *store.Store {
 	t.Helper()
-	st, err := store.Open(context.Background(), s.path("drawdown.db"), store.Scratch)
+	st, err := store.Open(context.Background(), s.config().State, store.Scratch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -82,11 +81,10 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "settle", err: fmt.Errorf("make a folder to work in: %w", err), hint: "name a folder that exists in temp_dir"}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	state, mode := c.State, store.ReadOnly
-	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
-		state, mode = filepath.Join(dir, "state.db"), store.ReadWrite
+	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
+	if errors.Is(err, store.ErrEmpty) {
+		st, err = store.Open(a.ctx, filepath.Join(dir, "state.db"), store.Scratch)
 	}
-	st, err := store.Open(a.ctx, state, mode)
 	if err != nil {
 		return nil, &failure{op: "open state", err: err}
 	}
