@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // folder is where files go: a local folder, whose files are made last before anything refers to them, and are never
@@ -106,6 +109,98 @@ func (f folder) replace(name, temporary string, content []byte) error {
 	}
 	f.unsynced.note(path.Dir(name), false)
 	return f.sync(context.Background())
+}
+
+// stored is the content of a stored file.
+type stored interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}
+
+// fileInfo is what a storage knows of a file. One whose name ends in a slash is a folder with nothing in it.
+type fileInfo struct {
+	name     string
+	size     int64
+	modified time.Time
+}
+
+// storedFile is a file of a folder.
+type storedFile struct {
+	*os.File
+	size int64
+}
+
+func (f *storedFile) Size() int64 { return f.size }
+
+// open opens a file that is complete. No link leads out of the folder.
+func (f folder) open(name string) (stored, error) {
+	file, err := f.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file")
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &storedFile{file, info.Size()}, nil
+}
+
+// list visits the files whose names begin with a prefix, by name. Links are not followed: one is listed as a file.
+func (f folder) list(ctx context.Context, prefix string, visit func(fileInfo) error) error {
+	return fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || name == "." {
+			return err
+		}
+		if entry.IsDir() {
+			if !strings.HasPrefix(name+"/", prefix) && !strings.HasPrefix(prefix, name+"/") {
+				return fs.SkipDir
+			}
+			within, err := fs.ReadDir(f.root.FS(), name)
+			if err != nil || len(within) > 0 {
+				return err
+			}
+			name += "/"
+		}
+		if !strings.HasPrefix(name, prefix) {
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return visit(fileInfo{name, 0, info.ModTime()})
+		}
+		return visit(fileInfo{name, info.Size(), info.ModTime()})
+	})
+}
+
+// remove removes files one after another, and folders with the last of their files. A link goes, not what it leads to.
+// What is gone already is no fault.
+func (f folder) remove(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name = strings.TrimSuffix(name, "/")
+		if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if f.root.Remove(dir) != nil { // something else is in it
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // syncsAtATime is how many files are synced side by side.
