@@ -55,7 +55,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, config: c}
+	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
 	if a.tamper != nil {
 		a.tamper(job)

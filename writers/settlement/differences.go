@@ -190,11 +190,11 @@ func shown(t table, i int, r row) string {
 
 // lineThatDiffers names the first line of the manifest that is another one; empty where there is none.
 func lineThatDiffers(stands, again Side) (string, error) {
-	a, err := stands.Output.ReadFile(ManifestIn(stands.Dir))
+	a, err := stands.Output.ReadFile(path.Join(stands.Dir, manifestName))
 	if err != nil {
 		return "", err
 	}
-	b, err := again.Output.ReadFile(ManifestIn(again.Dir))
+	b, err := again.Output.ReadFile(path.Join(again.Dir, manifestName))
 	if err != nil || bytes.Equal(a, b) {
 		return "", err
 	}

@@ -73,8 +73,10 @@ func IsTemporary(name string) bool {
 	return ok && len(digits) == 2*sha256.Size && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
-// ManifestIn gives the key of the manifest in a revision's folder.
-func ManifestIn(dir string) string { return path.Join(dir, manifestName) }
+// ManifestKey gives the key of the manifest of a revision.
+func ManifestKey(period string, revision int, token int64) string {
+	return path.Join(revisionDir(period, revision, token), manifestName)
+}
 
 // IsManifest tells whether a file is the manifest of a revision.
 func IsManifest(name string) bool { return path.Base(name) == manifestName }
