@@ -125,45 +125,57 @@ func (d *Resettle) whyNot(job *Settle, r *repeated, objects map[string]Object, k
 func changedObject(key string) string { return "the usage object " + key + " has changed since" }
 
 // batch settles periods that follow each other. Where one fails, or its usage turns out to have changed, each is settled by
-// itself: an object that changed may have rows of any of them now.
+// itself: an object that changed may have rows of any of them now. So is what follows one that comes to something else,
+// since each is held against what it was settled from.
 func (d *Resettle) batch(ctx context.Context, job *Settle, batch []repeated, objects map[string]Object, result *Verification) error {
 	kept := &keptOutput{Output: job.Output, revisions: map[string]*keptRevision{}}
 	err := d.settle(ctx, job, batch, objects, kept)
 	if ctx.Err() != nil {
 		return errors.Join(context.Cause(ctx), kept.discard())
 	}
-	alone := err != nil
-	if err == nil {
-		for i := range batch {
-			batch[i].result.Unrepeated = kept.revisions[batch[i].Name].changedInput(batch[i].manifest)
-			alone = alone || batch[i].result.Unrepeated != ""
-		}
+	rest, err := d.judge(ctx, job, batch, kept, err, result)
+	if err = errors.Join(err, kept.discard()); err != nil {
+		return err
 	}
-	if !alone {
-		for i := range batch {
-			if err := d.compare(ctx, job, &batch[i], kept.revisions[batch[i].Name].key, result); err != nil {
-				return errors.Join(err, kept.discard())
-			}
-		}
-		return kept.discard()
-	}
-	if discarded := kept.discard(); discarded != nil {
-		return discarded
-	}
-	if len(batch) == 1 {
-		if err != nil {
-			batch[0].result.Unrepeated = err.Error()
-		}
-		return nil
-	}
-	for i := range batch {
-		if batch[i].result.Unrepeated == "" {
-			if err := d.batch(ctx, job, batch[i:i+1], objects, result); err != nil {
+	for i := range rest {
+		if rest[i].result.Unrepeated == "" {
+			if err := d.batch(ctx, job, rest[i:i+1], objects, result); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// judge compares what a batch came to, and gives those periods that are to be settled by themselves.
+func (d *Resettle) judge(
+	ctx context.Context, job *Settle, batch []repeated, kept *keptOutput, failed error, result *Verification,
+) (rest []repeated, err error) {
+	switch {
+	case failed != nil && len(batch) == 1:
+		batch[0].result.Unrepeated = failed.Error()
+		return nil, nil
+	case failed != nil:
+		return batch, nil
+	}
+	changed := false
+	for i := range batch {
+		batch[i].result.Unrepeated = kept.revisions[batch[i].Name].changedInput(batch[i].manifest)
+		changed = changed || batch[i].result.Unrepeated != ""
+	}
+	switch {
+	case changed && len(batch) == 1:
+		return nil, nil
+	case changed:
+		return batch, nil
+	}
+	for i := range batch {
+		same, err := d.compare(ctx, job, &batch[i], kept.revisions[batch[i].Name].key, result)
+		if err != nil || !same {
+			return batch[i+1:], err
+		}
+	}
+	return nil, nil
 }
 
 // settle settles a batch as its run did: the same objects, from the same state.
@@ -198,11 +210,11 @@ func (d *Resettle) settle(ctx context.Context, job *Settle, batch []repeated, ob
 	return errors.Join(again.compute(ctx, run, g), g.close())
 }
 
-// compare compares a period with what it came to when it was settled again.
-func (d *Resettle) compare(ctx context.Context, job *Settle, r *repeated, again string, result *Verification) error {
+// compare compares a period with what it came to when it was settled again; true: every byte is the same.
+func (d *Resettle) compare(ctx context.Context, job *Settle, r *repeated, again string, result *Verification) (same bool, err error) {
 	list, err := d.Compare(ctx, job, r.ManifestKey, again)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.result.Repeated = true
 	for _, differs := range list {
@@ -217,7 +229,7 @@ func (d *Resettle) compare(ctx context.Context, job *Settle, r *repeated, again 
 			Period: r.Name, Revision: r.Revision, Kind: FaultDeep, Place: r.Folder + "/" + differs.Name, What: differs.What,
 		})
 	}
-	return nil
+	return len(list) == 0, nil
 }
 
 // openedState is a state whose last period left what is given.

@@ -175,10 +175,13 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 func noticeRow(o *jobs.Outgoing) store.Notice {
 	n := store.Notice{
 		DedupKey: o.DedupKey, Kind: o.Kind.String(), Account: o.AccountID, Package: o.PackageID, Meter: o.MeterID,
-		CycleStart: o.CycleStart, RecordID: o.RecordID, At: o.At,
+		RecordID: o.RecordID, At: o.At,
 	}
 	switch o.Kind {
+	case rating.NoticeServiceStop:
+		n.CycleStart = o.CycleStart
 	case rating.NoticeUsageAlert:
+		n.CycleStart = o.CycleStart
 		n.ThresholdType = o.Type.String()
 		n.Threshold = rating.FormatQuantity(o.Threshold, 9)
 		n.Remaining = rating.FormatQuantity(o.Remaining, o.PackageScale)

@@ -410,8 +410,17 @@ func (o *Output) ReadCurrent() (map[string]Current, error) {
 	if err == nil {
 		err = decodeStrictly(content, &file)
 	}
+	if err == nil && (file.FormatVersion != formatVersion || file.Program != program) {
+		err = fmt.Errorf("it is of %s, format version %d; this program reads %s, version %d", file.Program, file.FormatVersion, program, formatVersion)
+	}
+	if err == nil {
+		var again []byte
+		if again, err = canonical(file); err == nil && !bytes.Equal(again, content) {
+			err = errors.New("it is not written the canonical way, so something changed it")
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", currentName, err)
+		return nil, fmt.Errorf("read %s: %w; any settle writes it again", currentName, err)
 	}
 	periods := make(map[string]Current, len(file.Periods))
 	for _, p := range file.Periods {
