@@ -120,7 +120,7 @@ func (s *tampered) mend() {
 }
 
 // exec edits the database, whatever its constraints say.
-func (s *tampered) exec(statement string, args ...any) int64 {
+func (s *site) exec(statement string, args ...any) int64 {
 	s.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+s.path("drawdown.db")+"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)&_pragma=ignore_check_constraints(1)")
 	if err != nil {

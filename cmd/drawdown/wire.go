@@ -215,7 +215,7 @@ func (h *heldLease) heartbeat(clock func() time.Time) {
 // explainLoss puts the loss of the lease in the place of the cancellation that it caused.
 func (h *heldLease) explainLoss(err error) error {
 	if cause := context.Cause(h.ctx); cause != nil && errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
-		return &failure{op: "settle", err: cause}
+		return &failure{op: h.template.Command, err: cause}
 	}
 	return err
 }
