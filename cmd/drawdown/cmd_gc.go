@@ -90,17 +90,19 @@ func (a *app) printSweepings(found *jobs.Sweepings, apply bool) {
 	if found.Foreign > 0 {
 		a.say("%s", wrapped(counted(int64(found.Foreign), "other file is", "other files are")+" in the output that no settlement wrote; left alone.", 0))
 	}
-	switch {
-	case folders == 0 && found.States == 0:
+	if folders == 0 && found.States == 0 {
 		a.say("Nothing to remove.")
 		return
-	case apply:
-		a.say("%s", wrapped(fmt.Sprintf("Removed %s and %s, %s.", counted(folders, "leftover", "leftovers"),
-			counted(found.States, "closing state", "closing states"), counted(bytes, "byte", "bytes")), 0))
-		return
 	}
-	a.say("%s", wrapped(fmt.Sprintf("Would remove %s and %s, %s. Nothing is removed without --apply.", counted(folders, "leftover", "leftovers"),
-		counted(found.States, "closing state", "closing states"), counted(bytes, "byte", "bytes")), 0))
+	what := counted(folders, "leftover", "leftovers")
+	if found.States > 0 {
+		what += " and " + counted(found.States, "closing state", "closing states")
+	}
+	text := "Would remove " + what + ", " + counted(bytes, "byte", "bytes") + "; --apply removes them."
+	if apply {
+		text = "Removed " + what + ", " + counted(bytes, "byte", "bytes") + "."
+	}
+	a.say("%s", wrapped(text, 0))
 }
 
 type sweptJSON struct {
