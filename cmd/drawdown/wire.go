@@ -59,7 +59,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, config: c}
+	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
 	if a.tamper != nil {
 		a.tamper(job)
@@ -223,7 +223,7 @@ func (h *heldLease) heartbeat(clock func() time.Time) {
 // explainLoss puts the loss of the lease in the place of the cancellation that it caused.
 func (h *heldLease) explainLoss(err error) error {
 	if cause := context.Cause(h.ctx); cause != nil && errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
-		return &failure{op: "settle", err: cause}
+		return &failure{op: h.template.Command, err: cause}
 	}
 	return err
 }

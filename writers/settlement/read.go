@@ -150,16 +150,16 @@ func ReadBalances(file Source) iter.Seq2[Balance, error] {
 }
 
 // ReadNotices gives the rows of a notices file.
-func ReadNotices(file Source) iter.Seq2[Notice, error] {
-	return readRows(file, tableNotices, func(r row) Notice {
-		return Notice{
-			r.instant(noticePeriodStart), r.text(noticeKind), r.text(noticePayer), r.text(noticeAccount),
-			optional(r, noticePackage, row.text), optional(r, noticeMeter, row.text),
-			optional(r, noticeCycleStart, row.instant), optional(r, noticeThresholdType, row.text),
-			optional(r, noticeThreshold, row.amount), optional(r, noticeRemaining, row.amount), r.instant(noticeAt),
-			optional(r, noticeRecordID, row.text), r.text(noticeDedupKey),
-		}
-	})
+func ReadNotices(file Source) iter.Seq2[Notice, error] { return readRows(file, tableNotices, noticeOf) }
+
+func noticeOf(r row) Notice {
+	return Notice{
+		r.instant(noticePeriodStart), r.text(noticeKind), r.text(noticePayer), r.text(noticeAccount),
+		optional(r, noticePackage, row.text), optional(r, noticeMeter, row.text),
+		optional(r, noticeCycleStart, row.instant), optional(r, noticeThresholdType, row.text),
+		optional(r, noticeThreshold, row.amount), optional(r, noticeRemaining, row.amount), r.instant(noticeAt),
+		optional(r, noticeRecordID, row.text), r.text(noticeDedupKey),
+	}
 }
 
 // ReadQuarantine gives the rows of a quarantine file.

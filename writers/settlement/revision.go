@@ -343,6 +343,7 @@ type tally struct {
 	quantities [][3]rating.Amount // of lines, by meter and kind
 	amounts    []rating.Amount    // of lines, by currency
 	charged    []rating.Amount    // of charges, by currency
+	units      []rating.Amount    // of charges that are read back, by meter
 }
 
 func newTally(n *names) tally {
@@ -350,7 +351,20 @@ func newTally(n *names) tally {
 		quantities: make([][3]rating.Amount, len(n.meterScale)),
 		amounts:    make([]rating.Amount, len(n.currencies)),
 		charged:    make([]rating.Amount, len(n.currencies)),
+		units:      make([]rating.Amount, len(n.meterScale)),
 	}
+}
+
+// sums gives a tally of lines by names.
+func (t *tally) sums(n *names) *Sums {
+	s := NewSums()
+	for i, q := range t.quantities {
+		s.Meters[n.Catalog.Meters[i].ID] = MeterSum{Deducted: q[rating.Deduction], Excess: q[rating.Excess], Stopped: q[rating.Stopped]}
+	}
+	for i, amount := range t.amounts {
+		s.Amounts[n.currencies[i]] = amount
+	}
+	return s
 }
 
 // sum adds up modulo 2^128: sums that are compared for equality may wrap.

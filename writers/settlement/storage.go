@@ -68,7 +68,7 @@ type stored interface {
 	Size() int64
 }
 
-// fileInfo is what a storage knows of a file.
+// fileInfo is what a storage knows of a file. One whose name ends in a slash is a folder with nothing in it.
 type fileInfo struct {
 	name     string
 	size     int64
@@ -198,12 +198,16 @@ type storedFile struct {
 
 func (f *storedFile) Size() int64 { return f.size }
 
+// open opens a file that is complete. No link leads out of the folder.
 func (f folder) open(name string) (stored, error) {
 	file, err := f.root.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file")
+	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -218,36 +222,54 @@ func (f folder) stat(name string) (fileInfo, error) {
 	return fileInfo{name, info.Size(), info.ModTime()}, nil
 }
 
+// list visits the files whose names begin with a prefix, by name. Links are not followed: one is listed as a file.
 func (f folder) list(ctx context.Context, prefix string, visit func(fileInfo) error) error {
 	return fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || name == "." {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case entry.IsDir():
-			if name != "." && !strings.HasPrefix(name+"/", prefix) && !strings.HasPrefix(prefix, name+"/") {
+		}
+		if entry.IsDir() {
+			if !strings.HasPrefix(name+"/", prefix) && !strings.HasPrefix(prefix, name+"/") {
 				return fs.SkipDir
 			}
-			return nil
-		case !strings.HasPrefix(name, prefix):
+			within, err := fs.ReadDir(f.root.FS(), name)
+			if err != nil || len(within) > 0 {
+				return err
+			}
+			name += "/"
+		}
+		if !strings.HasPrefix(name, prefix) {
 			return nil
 		}
 		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
+		if entry.IsDir() {
+			return visit(fileInfo{name, 0, info.ModTime()})
+		}
 		return visit(fileInfo{name, info.Size(), info.ModTime()})
 	})
 }
 
+// remove removes files one after another, and folders with the last of their files. A link goes, not what it leads to.
+// What is gone already is no fault.
 func (f folder) remove(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		name = strings.TrimSuffix(name, "/")
 		if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if f.root.Remove(dir) != nil { // something else is in it
+				break
+			}
 		}
 	}
 	return nil

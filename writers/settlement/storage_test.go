@@ -251,7 +251,9 @@ func TestSettlementsAreTheSameEverywhere(t *testing.T) {
 		if err := o.Discard("2026-10", 1, 17); err != nil {
 			t.Error(err)
 		}
-		if left := listTest(t, o.storage, ""); len(left) != 1 {
+		left := listTest(t, o.storage, "")
+		delete(left, "period=2026-10/") // an empty folder, which a bucket does not have
+		if len(left) != 1 {
 			t.Errorf("%s: left %v", name, left)
 		}
 	}

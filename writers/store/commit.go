@@ -89,22 +89,6 @@ func putStates(ctx context.Context, tx *sqlx.Tx, l Lease, states []ShardState) e
 	return nil
 }
 
-// SweepStates removes states that runs before this one stored ahead and never committed.
-func (s *Store) SweepStates(ctx context.Context, l Lease) error {
-	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		if err := checkToken(ctx, tx, l); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, tx.Rebind(`DELETE FROM state WHERE token < ?
-			AND NOT EXISTS (SELECT 1 FROM shard_state WHERE shard_state.sha256 = state.sha256)`), l.Token)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sweep states of %s: %w", s.name, err)
-	}
-	return nil
-}
-
 // Commit stores all of it in one transaction, or nothing. It fails with [ErrFenced] when the lease was lost. An error of
 // the COMMIT itself does not say what became of it: the run is looked up, and committed again where it is not there.
 func (s *Store) Commit(ctx context.Context, c *Commit) error {

@@ -8,9 +8,10 @@
 // # How a run becomes true
 //
 // A run takes the lease ([Store.AcquireLease]), which gives it a token larger than any before. It may put closing states
-// into the database ahead ([Store.PutStates]): nothing refers to them yet. [Store.Commit] is one transaction that checks
-// the token, writes revisions, states, objects and notices, adds up in SQL what it wrote, compares that with the counts
-// of the manifests, and makes the revisions current. A run whose lease was taken by another fails there with [ErrFenced].
+// into the database ahead ([Store.PutStates]): nothing refers to them yet, and those of a run that failed are swept later
+// ([Store.SweepStates]). [Store.Commit] is one transaction that checks the token, writes revisions, states, objects and
+// notices, adds up in SQL what it wrote, compares that with the counts of the manifests, and makes the revisions current. A
+// run whose lease was taken by another fails there with [ErrFenced].
 //
 // # The form of a closing state
 //
