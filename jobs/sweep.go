@@ -30,7 +30,10 @@ type Sweep struct {
 	Attic    Attic
 	States   StateSweeper
 	Temp     TempFolder
-	Progress func(stage string, done, total int64) // may be nil
+	// TempBefore is when temporary files must have been written last to go. Dry runs hold no lease, and others use the
+	// folder too: so it is by the true clock, and a day ago or longer.
+	TempBefore rating.Instant
+	Progress   func(stage string, done, total int64) // may be nil
 }
 
 // RevisionList gives all revisions that the database knows.
@@ -254,7 +257,7 @@ func (s *Sweep) findTemporary(ctx context.Context, found *Sweepings) error {
 		return err
 	}
 	for _, l := range left {
-		if l.Fate = s.fate(&l, true); l.Fate != FateYoung { // the others may be of a process that works
+		if l.Fate = FateGoes; l.Modified < s.TempBefore { // the others may be of a process that works
 			found.Temporary = append(found.Temporary, l)
 		}
 	}

@@ -48,13 +48,19 @@ func (s *site) mustGC(w *world, apply bool) map[string]string {
 	return fates
 }
 
+// ownTemp gives the site a folder for temporary files of its own.
+func (s *site) ownTemp(settings ...string) {
+	s.t.Helper()
+	if err := os.Mkdir(s.path("temp"), 0o777); err != nil {
+		s.t.Fatal(err)
+	}
+	s.configure("temp_dir: ./temp\n", settings...)
+}
+
 // settledForGC is a settled site whose newest token is 3, and whose temporary folder is its own.
 func settledForGC(t *testing.T, w *world) *site {
 	s := newSite(t, w, "shards: 2")
-	if err := os.Mkdir(s.path("temp"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	s.configure("temp_dir: ./temp\n", "shards: 2")
+	s.ownTemp("shards: 2")
 	for range 3 {
 		s.settle(w)
 	}
@@ -85,9 +91,15 @@ func TestGCRemovesWhatNothingRefersTo(t *testing.T) {
 	for name := range files {
 		s.abandoned(w, 4, name, "x")
 	}
-	for _, dir := range []string{"temp/drawdown-dry-run-12/period=1", "temp/drawdown-dry-run-12"} {
-		s.age(w, 4, dir)
+	longAgo := time.Now().AddDate(0, 0, -4)
+	for _, name := range []string{
+		"temp/drawdown-dry-run-12/period=1/x", "temp/drawdown-dry-run-12/period=1", "temp/drawdown-dry-run-12", "temp/drawdown-77.spill",
+	} {
+		if err := os.Chtimes(s.path(name), longAgo, longAgo); err != nil {
+			t.Fatal(err)
+		}
 	}
+	s.write("temp/drawdown-explain-3/x", []byte("of a process that works, whatever --now says"))
 	young := "settlements/period=2026-10-30/rev=1-2/lines-000.parquet"
 	s.abandoned(w, 4, strings.Replace(young, "lines", "charges", 1), "x")
 	s.abandoned(w, 2, young, "x")
@@ -137,8 +149,7 @@ func TestGCRefusesWhereTheOutputIsNewer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(81, worldShape{records: 300, days: 2})
 	s := newSite(t, w, "shards: 2")
-	s.configure("temp_dir: ./temp\n", "shards: 2") // not the one of other tests, whose files are as old as --now says
-	s.write("temp/keep", nil)
+	s.ownTemp("shards: 2")
 	s.settleUntil(w.later(), rating.InstantOf(w.start.AddDate(0, 0, 1)))
 	s.exec(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	backup, err := os.ReadFile(s.path("drawdown.db"))
@@ -190,6 +201,7 @@ func TestGCAfterKills(t *testing.T) {
 	length := time.Since(started) + 20*time.Millisecond
 	random := rand.New(rand.NewPCG(82, 82))
 	s := newSite(t, w)
+	s.ownTemp()
 	for range 8 {
 		cmd := s.command(w, "settle", "--until", spell(w.until().Time()))
 		if err := cmd.Start(); err != nil {
@@ -311,6 +323,7 @@ func TestGCFollowsNoLink(t *testing.T) {
 		}
 	}
 	a := s.app(time.Now().Add(time.Hour))
+	a.clock = func() time.Time { return time.Now().AddDate(0, 0, 7) }
 	if _, err := a.gc(s.config(), time.Minute, true); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func (a *app) gc(c *Config, grace time.Duration, apply bool) (found *jobs.Sweepi
 	defer progress.done()
 	sweep := &jobs.Sweep{
 		Now: rating.InstantOf(a.now), Grace: grace, Attic: &attic{archive{out}}, Temp: tempFolder(cmp.Or(c.TempDir, os.TempDir())),
-		Progress: progress.report,
+		TempBefore: rating.InstantOf(a.clock().Add(-max(grace, 24*time.Hour))), Progress: progress.report,
 	}
 	err = a.reading(c, func(st *store.Store) error {
 		newest, held, err := st.NewestToken(a.ctx, c.Site)
