@@ -25,7 +25,7 @@ var errBoom = errors.New("boom")
 // out.
 func (s *site) current() map[string]string {
 	s.t.Helper()
-	all := tree(s.t, s.path("settlements"))
+	all := s.output()
 	files := map[string]string{"current.json": all["current.json"]}
 	current := s.publishedPeriods()
 	for name, c := range current {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -21,6 +22,7 @@ import (
 
 	"drawdown/jobs"
 	"drawdown/rating"
+	"drawdown/readers/bucket/buckettest"
 	"drawdown/writers/settlement"
 	"drawdown/writers/store"
 	"drawdown/writers/store/storetest"
@@ -33,6 +35,7 @@ type site struct {
 	tamper func(*jobs.Settle)
 	memory byteSize
 	state  string // a database of PostgreSQL; "": an SQLite file
+	remote string // where the bucket is that holds usage and settlements; "": they are in folders
 }
 
 // server is the PostgreSQL of these tests.
@@ -86,6 +89,23 @@ func newSiteIn(t testing.TB, state string, w *world, settings ...string) *site {
 	return s
 }
 
+// newRealSite is newSite on the stores that drawdown is meant for: the state in PostgreSQL, the rest in a bucket of its own.
+func newRealSite(t *testing.T, w *world, settings ...string) *site {
+	t.Helper()
+	endpoint := buckettest.Start(t).Endpoint
+	s := &site{t: t, dir: fastDir(t), state: server.Get(t).Fresh(t), remote: endpoint}
+	s.configure("", settings...)
+	s.write("catalog.yaml", w.catalogYAML(t))
+	usage := openTestBucket(t, endpoint, "usage")
+	for i := range w.objects {
+		content := w.objects[i].content(t)
+		if err := usage.Put(t.Context(), w.objects[i].name, bytes.NewReader(content), int64(len(content)), sha256.Sum256(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
 func emptySite(t testing.TB, settings ...string) *site {
 	t.Helper()
 	s := &site{t: t, dir: fastDir(t)}
@@ -102,6 +122,9 @@ func (s *site) configure(more string, settings ...string) {
 	config := "site: test\ncatalog: ./catalog.yaml\n"
 	if s.state != "" {
 		config += "state: " + s.state + "\n"
+	}
+	if s.remote != "" {
+		config += fmt.Sprintf("usage: {url: %q}\noutput: {url: %q}\n", buckettest.URL(s.remote, "usage"), buckettest.URL(s.remote, "settlements"))
 	}
 	config += more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
 	for _, key := range []string{"period: day", "shards: 3", "delay: 0s", "start: " + worldFrom} {
@@ -266,7 +289,12 @@ func tree(t testing.TB, dir string) map[string]string {
 	return files
 }
 
-func (s *site) output() map[string]string { return tree(s.t, s.path("settlements")) }
+func (s *site) output() map[string]string {
+	if s.remote != "" {
+		return bucketTree(s.t.(*testing.T), openTestBucket(s.t.(*testing.T), s.remote, "settlements"))
+	}
+	return tree(s.t, s.path("settlements"))
+}
 
 // query reads rows of the state, as texts.
 func (s *site) query(statement string) []string {
