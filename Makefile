@@ -1,6 +1,6 @@
 # make alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit race bench fuzz soak crash build build-all servers
+.PHONY: help demo demo-real test check unit race bench fuzz soak crash build build-all servers
 
 GO         ?= go
 GOFUMPT    := $(GO) run mvdan.cc/gofumpt@v0.12.0
@@ -26,6 +26,10 @@ help: ## say what there is
 demo: build ## settle an hour of real usage in ./demo, and show what came of it
 	@rm -rf "$(DEMO_DIR)"
 	@./bin/drawdown demo "$(DEMO_DIR)"
+
+demo-real: build servers ## the demo with PostgreSQL and S3, started for it
+	@rm -rf "$(DEMO_DIR)"
+	@$(GO) run ./cmd/demoreal ./bin/drawdown "$(DEMO_DIR)"
 
 build: ## build bin/drawdown
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/drawdown ./cmd/drawdown

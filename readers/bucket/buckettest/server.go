@@ -33,9 +33,10 @@ const (
 
 // Server is a running S3 server. Its buckets are folders.
 type Server struct {
-	Endpoint string
-	data     string
-	program  string
+	Endpoint  string
+	dir, data string
+	program   string
+	stop      func()
 }
 
 // Start starts a server with a bucket named test, and gives its root user's credentials to the environment. It ends with
@@ -49,28 +50,50 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skipf("versitygw is missing, S3 is NOT tested: %v", err)
 	}
-	dir, err := os.MkdirTemp(memoryDir(), "drawdown-s3-*")
+	s, err := open(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &Server{data: filepath.Join(dir, "data"), program: program}
+	t.Cleanup(func() { _ = s.Close() })
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(s.dir, "none"))
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(s.dir, "none"))
+	As(t, AccessKey, Secret)
+	return s
+}
+
+// Serve starts a server with a bucket named test, for one that closes it himself.
+func Serve() (*Server, error) {
+	program, err := find()
+	if err != nil {
+		return nil, err
+	}
+	return open(program)
+}
+
+func open(program string) (*Server, error) {
+	dir, err := os.MkdirTemp(memoryDir(), "drawdown-s3-*")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, data: filepath.Join(dir, "data"), program: program, stop: func() {}}
 	for _, sub := range []string{"data/test", "sidecar", "iam"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			t.Fatal(err)
+			return nil, errors.Join(err, s.Close())
 		}
 	}
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(dir, "none"))
-	t.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "none"))
-	As(t, AccessKey, Secret)
 	for range 5 { // the port may be taken by somebody else before the server takes it
-		if err = s.run(t, dir); err == nil {
-			return s
+		if err = s.run(); err == nil {
+			return s, nil
 		}
 	}
-	t.Fatal(err)
-	return nil
+	return nil, errors.Join(err, s.Close())
+}
+
+// Close ends the server, and removes all that was written to it.
+func (s *Server) Close() error {
+	s.stop()
+	return os.RemoveAll(s.dir)
 }
 
 // As gives a user's credentials to the environment.
@@ -135,7 +158,8 @@ func find() (string, error) {
 }
 
 // run starts the server and waits until it answers.
-func (s *Server) run(t testing.TB, dir string) error {
+func (s *Server) run() error {
+	dir := s.dir
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -169,7 +193,7 @@ func (s *Server) run(t testing.TB, dir string) error {
 		response, err := client.Get(s.Endpoint)
 		if err == nil {
 			response.Body.Close()
-			t.Cleanup(stop)
+			s.stop = stop
 			return nil
 		}
 		select {
