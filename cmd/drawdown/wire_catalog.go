@@ -14,7 +14,7 @@ func (a *app) catalogIn(c *Config, st *store.Store, apply bool) (*rating.Catalog
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
 		if err != nil {
-			return nil, [32]byte{}, &failure{op: "load catalog", err: err}
+			return nil, [32]byte{}, &failure{op: "load catalog", err: err, code: codeOfCatalog(err)}
 		}
 		compiled, faults := rating.Compile(draft, c.compileConfig())
 		return compiled, store.HashDraft(draft), catalogFault(catalog.Locate(draft, faults))
@@ -45,9 +45,18 @@ func (a *app) planCatalog(c *Config, st *store.Store, source *catalog.Source) (*
 		return nil, nil, catalogFault(err)
 	}
 	if planErr != nil {
-		return nil, nil, &failure{op: "compare catalog", err: planErr}
+		return nil, nil, &failure{op: "compare catalog", err: planErr, code: codeOfCatalog(planErr)}
 	}
 	return compiled, plan, nil
+}
+
+// codeOfCatalog tells rows that are wrong from a database that fails.
+func codeOfCatalog(err error) int {
+	var unreadable *store.UnreadableError
+	if errors.As(err, &unreadable) {
+		return exitUsage
+	}
+	return exitFailed
 }
 
 // catalogFault makes faults of a catalog an error with its exit code.
