@@ -312,6 +312,22 @@ func TestPostgresSettlesTheSameBytes(t *testing.T) {
 	}
 }
 
+// TestClocksMustAgree: a lease is judged by its age, on the clocks of several machines.
+func TestClocksMustAgree(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	w := newWorld(13, worldShape{records: 50, days: 2})
+	s := newSiteIn(t, state, w)
+	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
+		a := s.app(w.later())
+		a.clock = func() time.Time { return time.Now().Add(skew) }
+		if _, err := a.settle(s.config(), w.until(), false); err == nil || !strings.Contains(err.Error(), "40s apart") {
+			t.Errorf("error %v", err)
+		}
+	}
+	s.settle(w)
+}
+
 // TestPostgresSettlesTheDemo, hour by hour.
 func TestPostgresSettlesTheDemo(t *testing.T) {
 	t.Parallel()
@@ -438,9 +454,8 @@ func TestLostLeaseCommitsNothing(t *testing.T) {
 				if reached.Swap(true) {
 					return nil
 				}
-				later := other.app(w.later())
-				later.clock = func() time.Time { return time.Now().Add(2 * store.LeaseTTL) }
-				_, err := later.settle(other.config(), w.until(), false)
+				other.exec(`UPDATE lease SET heartbeat_at = 0`)
+				_, err := other.app(w.later()).settle(other.config(), w.until(), false)
 				return err
 			}}).tamper
 			_, err := s.trySettle(w.later(), w.until(), false)
