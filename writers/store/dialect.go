@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -117,7 +118,10 @@ func postgresTransient(err error) bool {
 }
 
 func postgresExplain(err error) error {
+	var unproved *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &unproved):
+		return fmt.Errorf("%w; name the authority that signed the server's certificate by sslrootcert=FILE in `state`, and the host as the certificate does", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w; is the server running, and are host and port those of `state`", err)
 	case pq.As(err, pqerror.InvalidPassword, pqerror.InvalidAuthorizationSpecification) != nil:
