@@ -119,10 +119,15 @@ func (s *tampered) mend() {
 	}
 }
 
-// exec edits the database, whatever its constraints say.
+// exec runs a statement on the state, as an ordering system does, or somebody who tampers with it: SQLite's constraints are
+// not asked.
 func (s *site) exec(statement string, args ...any) int64 {
 	s.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+s.path("drawdown.db")+"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)&_pragma=ignore_check_constraints(1)")
+	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)&_pragma=ignore_check_constraints(1)"
+	if s.state != "" {
+		driver, source = "postgres", s.state
+	}
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -170,6 +170,9 @@ type heldLease struct {
 
 func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease, error) {
 	process := a.self()
+	if err := a.checkClock(st); err != nil {
+		return nil, &failure{op: command, err: err, hint: "set both clocks, by NTP"}
+	}
 	lease, err := st.AcquireLease(a.ctx, c.Site, process, rating.InstantOf(a.clock()))
 	var held *store.HeldError
 	switch {
@@ -187,6 +190,21 @@ func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease,
 	h.ctx, h.cancel = context.WithCancelCause(a.ctx)
 	h.beat.Go(func() { h.heartbeat(a.clock) })
 	return h, nil
+}
+
+// maxSkew is how far the clocks of two machines may be apart: a lease is judged by its age on them.
+const maxSkew = store.LeaseTTL / 2
+
+// checkClock compares this machine's clock with that of the database's server, where it has one.
+func (a *app) checkClock(st *store.Store) error {
+	theirs, ok, err := st.Clock(a.ctx)
+	if err != nil || !ok {
+		return err
+	}
+	if skew := a.clock().Sub(theirs.Time()); skew.Abs() > maxSkew {
+		return fmt.Errorf("the clock of this machine and that of the database's are %v apart: a run could be taken for dead that is alive", skew.Abs().Round(time.Second))
+	}
+	return nil
 }
 
 // start writes down that a run begins.

@@ -312,6 +312,11 @@ func testLoadReadsForeignJSON(t *testing.T, db database) {
 	exec(`UPDATE packages SET covers = '', name = ?`, "a\x1fb")
 	_, err := s.LoadDraft(t.Context())
 	wantError(t, err, "table packages", "U+001F")
+	// All of them are named at once.
+	exec(`INSERT INTO packages (id, account, kind, quota, effective, expires, covers)
+		VALUES ('q', 'a', 'pay_per_use', '1', '2026-10-01', '2026-10-31', '[')`)
+	_, err = s.LoadDraft(t.Context())
+	wantError(t, err, "2 rows of the database", "U+001F", "row q")
 }
 
 func FuzzNested(f *testing.F) {

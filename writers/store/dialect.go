@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -26,6 +27,7 @@ type dialect struct {
 	reading    sql.TxOptions
 
 	begin       string // is run first in each transaction that writes
+	clock       string // asks for the server's time in microseconds; "": it is this machine's
 	lockCatalog string // keeps others from writing to the catalog until the transaction ends
 	lockRow     string // at the end of a SELECT: keeps others from the row until the transaction ends
 	lockBriefly string // is run before a lock of which another run may be the holder
@@ -73,6 +75,7 @@ func postgresDialect() dialect {
 		driver: "postgres", migrations: goose.DialectPostgres, guards: "postgres",
 		reading: sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 		begin:   postgresBegin,
+		clock:   `SELECT CAST(extract(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`,
 		lockCatalog: `LOCK TABLE accounts, meters, prices, packages, package_changes, alert_rules, topups
 			IN SHARE ROW EXCLUSIVE MODE`,
 		lockRow:     ` FOR UPDATE`,
@@ -115,7 +118,10 @@ func postgresTransient(err error) bool {
 }
 
 func postgresExplain(err error) error {
+	var unproved *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &unproved):
+		return fmt.Errorf("%w; name the authority that signed the server's certificate by sslrootcert=FILE in `state`, and the host as the certificate does", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w; is the server running, and are host and port those of `state`", err)
 	case pq.As(err, pqerror.InvalidPassword, pqerror.InvalidAuthorizationSpecification) != nil:

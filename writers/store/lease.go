@@ -115,6 +115,17 @@ func (s *Store) lockLease(ctx context.Context, tx *sqlx.Tx, site string) (*lease
 	return &row, err
 }
 
+// Clock gives the time of the database's server, which several machines may go by; false: it has none of its own.
+func (s *Store) Clock(ctx context.Context) (now rating.Instant, ok bool, err error) {
+	if s.dialect.clock == "" {
+		return 0, false, nil
+	}
+	if err := s.get(ctx, &now, s.dialect.clock); err != nil {
+		return 0, false, fmt.Errorf("ask %s for the time: %w", s.name, err)
+	}
+	return now, true, nil
+}
+
 func owner(p Process) string {
 	if p.Actor == "" {
 		return "somebody"

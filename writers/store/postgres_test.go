@@ -2,7 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	cryptorand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -108,6 +115,69 @@ func TestPasswordsAreAskedForAndNeverTold(t *testing.T) {
 	wantError(t, err, "SSL is not enabled", "sslmode=disable")
 	_, err = Open(t.Context(), strings.Replace(at("ada"), "billing", "bills", 1), ReadOnly)
 	wantError(t, err, `database "bills" does not exist`)
+}
+
+// certificate makes a certificate for 127.0.0.1 that signs itself, and its key.
+func certificate(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	signed, err := x509.CreateCertificate(cryptorand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+}
+
+// TestServersProveWhoTheyAre: with verify-full, a certificate that nobody vouches for ends it.
+func TestServersProveWhoTheyAre(t *testing.T) {
+	s := own(t)
+	signed, key := certificate(t)
+	s.EncryptWith(t, signed, key)
+	file := filepath.Join(t.TempDir(), "root.crt")
+	if err := os.WriteFile(file, signed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	state := func(sslmode string) string {
+		return strings.Replace(s.Fresh(t), "sslmode=disable", "sslmode="+sslmode, 1)
+	}
+	encrypted := func(st *Store) (yes bool) {
+		t.Helper()
+		if err := st.get(t.Context(), &yes, `SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()`); err != nil {
+			t.Fatal(err)
+		}
+		return yes
+	}
+	for patient := range 100 { // it reads its new configuration in its own time
+		probe, err := Open(t.Context(), state("require"), ReadWrite)
+		if err == nil {
+			if err := probe.Close(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if patient == 99 {
+			t.Fatal(err)
+		}
+	}
+	_, err := Open(t.Context(), state("verify-full"), ReadWrite)
+	wantError(t, err, "certificate", "sslrootcert")
+	if !encrypted(open(t, state("require"), ReadWrite)) || !encrypted(open(t, state("verify-full&sslrootcert="+file), ReadWrite)) {
+		t.Error("it is not encrypted")
+	}
+	elsewhere := strings.Replace(state("verify-full&sslrootcert="+file), "127.0.0.1", "localhost", 1)
+	_, err = Open(t.Context(), elsewhere, ReadWrite)
+	wantError(t, err, "localhost", "certificate")
 }
 
 // proxied opens a database behind a proxy that can break the connection.

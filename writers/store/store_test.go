@@ -60,8 +60,12 @@ func (d database) says(sqlite, postgres string) string {
 // onEach runs a test over each database.
 func onEach(t *testing.T, test func(*testing.T, database)) {
 	t.Helper()
+	t.Parallel()
 	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) { test(t, d) })
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, d)
+		})
 	}
 }
 

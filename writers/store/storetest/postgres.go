@@ -236,3 +236,15 @@ func (s *Server) RequirePasswords(t testing.TB) {
 	}
 	s.Exec(t, "postgres", "SELECT pg_reload_conf()")
 }
+
+// EncryptWith turns TLS on, with a certificate and its key in PEM.
+func (s *Server) EncryptWith(t testing.TB, certificate, key []byte) {
+	t.Helper()
+	for name, content := range map[string][]byte{"server.crt": certificate, "server.key": key} {
+		file := filepath.Join(s.data(), name)
+		if err := errors.Join(os.WriteFile(file, content, 0o600), giveAway(file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Exec(t, "postgres", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+}

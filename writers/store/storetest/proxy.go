@@ -151,15 +151,15 @@ func (l *link) forward() {
 		if bytes.Contains(buffer[:n], commit) {
 			cut = l.proxy.take()
 		}
+		if cut != Nothing {
+			l.mu.Lock()
+			l.dropping = true
+			l.mu.Unlock()
+		}
 		if cut == BeforeCommit {
 			l.server.Close()
-		} else {
-			l.mu.Lock()
-			l.dropping = cut != Nothing
-			l.mu.Unlock()
-			if _, failed := l.server.Write(buffer[:n]); failed != nil {
-				return
-			}
+		} else if _, failed := l.server.Write(buffer[:n]); failed != nil {
+			return
 		}
 		if cut == DropAnswer {
 			<-l.answered
