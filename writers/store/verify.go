@@ -28,15 +28,14 @@ type NamedState struct {
 
 // NamedStates gives the closing states that a revision names, by shard.
 func (s *Store) NamedStates(ctx context.Context, periodStart rating.Instant, revision int) ([]NamedState, error) {
-	var list []NamedState
-	err := s.read.SelectContext(ctx, &list, s.read.Rebind(`SELECT shard, shard_state.sha256,
+	states, err := list[NamedState](ctx, s, `SELECT shard, shard_state.sha256,
 		CASE WHEN state.sha256 IS NULL THEN 0 ELSE 1 END AS found, COALESCE(payers, 0) AS payers, COALESCE(packages, 0) AS packages
 		FROM shard_state LEFT JOIN state ON state.sha256 = shard_state.sha256
-		WHERE period_start = ? AND revision = ? ORDER BY shard`), periodStart, revision)
+		WHERE period_start = ? AND revision = ? ORDER BY shard`, periodStart, revision)
 	if err != nil {
 		return nil, fmt.Errorf("load shards from %s: %w", s.name, err)
 	}
-	return list, nil
+	return states, nil
 }
 
 // OpenState reads a state without the catalog: the one that it gives has the ids of what the state is about, and nothing
@@ -83,8 +82,13 @@ type KeptNotice struct {
 }
 
 // KeptNotices visits the rows of the outbox that stand in a period and were not withdrawn.
-func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, visit func(*KeptNotice) error) error {
-	rows, err := s.read.QueryxContext(ctx, s.read.Rebind(`SELECT dedup_key, kind, account, package, meter, cycle_start, threshold_type,
+func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, visit func(*KeptNotice) error) (err error) {
+	tx, err := s.read.BeginTxx(ctx, &s.dialect.reading)
+	if err != nil {
+		return fmt.Errorf("load the outbox from %s: %w", s.name, err)
+	}
+	defer func() { err = errors.Join(err, rollback(tx)) }()
+	rows, err := tx.QueryxContext(ctx, tx.Rebind(`SELECT dedup_key, kind, account, package, meter, cycle_start, threshold_type,
 		threshold, remaining, record_id, at, revision, CASE WHEN state = 'pending' THEN 0 ELSE 1 END
 		FROM outbox WHERE period_start = ? AND withdrawn_run = 0`), periodStart)
 	if err != nil {
@@ -110,7 +114,7 @@ func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, vis
 
 // StrayNotices counts the rows of the outbox that say they were found by a revision that does not exist.
 func (s *Store) StrayNotices(ctx context.Context) (n int64, err error) {
-	err = s.read.GetContext(ctx, &n, `SELECT COUNT(*) FROM outbox WHERE revision > 0 AND NOT EXISTS (SELECT 1 FROM revision
+	err = s.get(ctx, &n, `SELECT COUNT(*) FROM outbox WHERE revision > 0 AND NOT EXISTS (SELECT 1 FROM revision
 		WHERE revision.period_start = outbox.period_start AND revision.revision = outbox.revision)`)
 	if err != nil {
 		return 0, fmt.Errorf("load the outbox from %s: %w", s.name, err)
@@ -121,7 +125,7 @@ func (s *Store) StrayNotices(ctx context.Context) (n int64, err error) {
 // RunOf gives a run; nil where there is none of the number.
 func (s *Store) RunOf(ctx context.Context, id int64) (*Run, error) {
 	var r Run
-	err := s.read.GetContext(ctx, &r, s.read.Rebind(`SELECT * FROM run WHERE id = ?`), id)
+	err := s.get(ctx, &r, `SELECT * FROM run WHERE id = ?`, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -137,7 +141,7 @@ func (s *Store) NewestToken(ctx context.Context, site string) (token int64, held
 		Token int64
 		Owner string
 	}
-	err = s.read.GetContext(ctx, &row, s.read.Rebind(`SELECT token, owner FROM lease WHERE site = ?`), site)
+	err = s.get(ctx, &row, `SELECT token, owner FROM lease WHERE site = ?`, site)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, false, fmt.Errorf("load the lease from %s: %w", s.name, err)
 	}
@@ -150,8 +154,8 @@ const unnamed = `token < ? AND NOT EXISTS (SELECT 1 FROM shard_state WHERE shard
 // UnnamedStates counts the states that runs of tokens before one stored ahead and never committed, and their bytes.
 func (s *Store) UnnamedStates(ctx context.Context, token int64) (states, bytes int64, err error) {
 	var n struct{ States, Bytes int64 }
-	err = s.read.GetContext(ctx, &n, s.read.Rebind(`SELECT COUNT(*) AS states, COALESCE(SUM(LENGTH(content)), 0) AS bytes
-		FROM state WHERE `+unnamed), token)
+	err = s.get(ctx, &n, `SELECT COUNT(*) AS states, COALESCE(SUM(LENGTH(content)), 0) AS bytes
+		FROM state WHERE `+unnamed, token)
 	if err != nil {
 		return 0, 0, fmt.Errorf("look for states that nothing names in %s: %w", s.name, err)
 	}
