@@ -29,6 +29,7 @@ type cli struct {
 	Init     initCmd     `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
 	Catalog  catalogCmd  `cmd:"" help:"Check, apply or show the catalog: accounts, meters, prices, packages."`
 	Settle   settleCmd   `cmd:"" help:"Settle every period that is over: deduct, charge, alert, write."`
+	Backfill backfillCmd `cmd:"" help:"Settle settled periods again: late usage, mended rows, corrected prices."`
 	Packages packagesCmd `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
 	Periods  periodsCmd  `cmd:"" help:"Show which periods are pending, settled or closed."`
 	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`

@@ -42,7 +42,7 @@ func (a *app) writeMode() store.Mode {
 
 // settleIn takes the lease, and settles.
 func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report *jobs.Report, err error) {
-	held, err := a.takeLease(c, st, "settle")
+	held, err := a.takeLease(c, st, "settle", "")
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ type heldLease struct {
 	beat      sync.WaitGroup
 }
 
-func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease, error) {
+func (a *app) takeLease(c *Config, st *store.Store, command, reason string) (*heldLease, error) {
 	process := a.self()
 	if err := a.checkClock(st); err != nil {
 		return nil, &failure{op: command, err: err, hint: "set both clocks, by NTP"}
@@ -182,7 +182,7 @@ func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease,
 		return nil, &failure{op: command, err: err}
 	}
 	h := &heldLease{
-		store: st, lease: lease, template: store.Run{Site: c.Site, Command: command, Token: lease.Token, Process: process},
+		store: st, lease: lease, template: store.Run{Site: c.Site, Command: command, Token: lease.Token, Process: process, Reason: reason},
 	}
 	if err := h.start(a.ctx, a.clock); err != nil {
 		return nil, errors.Join(&failure{op: command, err: err}, st.ReleaseLease(a.ctx, lease))

@@ -72,7 +72,7 @@ func (a *app) sweep(c *Config, sweep *jobs.Sweep) (found *jobs.Sweepings, err er
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	held, err := a.takeLease(c, st, "gc")
+	held, err := a.takeLease(c, st, "gc", "")
 	if err != nil {
 		return nil, err
 	}

@@ -276,6 +276,7 @@ func (w *commitWriter) outbox(ctx context.Context) error {
 			tail: ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded.period_start, revision = excluded.revision,
 				withdrawn_run = 0, state = CASE WHEN outbox.state = 'withdrawn' THEN 'pending' ELSE outbox.state END,
 				at = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.at ELSE outbox.at END,
+				meter = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.meter ELSE outbox.meter END,
 				remaining = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.remaining ELSE outbox.remaining END,
 				record_id = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.record_id ELSE outbox.record_id END`,
 		}
