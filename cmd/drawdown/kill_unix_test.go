@@ -95,21 +95,41 @@ func crashes(t *testing.T) int {
 // left is gone after gc.
 func TestKilledAtEachPlace(t *testing.T) {
 	t.Parallel()
-	killed(t, crashes(t), newSite)
+	killed(t, crashes(t), settleArgs, newSite)
 }
 
 // TestKilledOnRealStores is the same on PostgreSQL and S3, a fifth as often: each starts with a new database and a new server.
 func TestKilledOnRealStores(t *testing.T) {
 	server.Get(t)
-	killed(t, crashes(t)/5, func(t testing.TB, w *world, settings ...string) *site {
+	killed(t, crashes(t)/5, settleArgs, func(t testing.TB, w *world, settings ...string) *site {
 		return newRealSite(t.(*testing.T), w, settings...)
 	})
 }
 
-func killed(t *testing.T, times int, makeSite func(testing.TB, *world, ...string) *site) {
+// TestKilledBackfill is the same for a backfill of what was settled without one of the objects.
+func TestKilledBackfill(t *testing.T) {
+	t.Parallel()
+	backfill := func(w *world) []string {
+		return []string{"backfill", "--from", spell(w.start), "--to", spell(w.until().Time())}
+	}
+	killed(t, crashes(t)/2, backfill, func(t testing.TB, w *world, settings ...string) *site {
+		s := newSite(t, w, settings...)
+		late := s.path("usage/" + w.objects[1].name)
+		if err := os.Remove(late); err != nil {
+			t.Fatal(err)
+		}
+		s.settle(w)
+		s.write("usage/"+w.objects[1].name, w.objects[1].content(t))
+		return s
+	})
+}
+
+func settleArgs(w *world) []string { return []string{"settle", "--until", spell(w.until().Time())} }
+
+func killed(t *testing.T, times int, argsOf func(*world) []string, makeSite func(testing.TB, *world, ...string) *site) {
 	w := newWorld(6, worldShape{records: 600, days: 2, homeless: true})
-	settle := []string{"settle", "--until", spell(w.until().Time())}
-	want := newSite(t, w)
+	settle := argsOf(w)
+	want := makeSite(t, w)
 	counted := with(want.command(w, settle...), killAt+"=0")
 	if code := exitCode(t, counted.Run()); code != exitWaiting && code != exitDone {
 		t.Fatalf("it ended with %d: %s", code, counted.Stderr)
