@@ -49,7 +49,7 @@ func walls() []wall {
 		},
 		{
 			[]string{"jobs"},
-			isStandardOr("golang.org/x/sync", "github.com/klauspost/compress", "drawdown"),
+			isStandardOr("golang.org/x/sync", "github.com/klauspost/compress", "github.com/robfig/cron/v3", "drawdown"),
 			"jobs says when and in what order: queries and formats live in readers and writers",
 		},
 		{
