@@ -24,7 +24,7 @@ type Job struct {
 var ErrHeld = errors.New("somebody else is at it")
 
 // ErrCutShort is what Run returns where a job was ended before it was done.
-var ErrCutShort = errors.New("a running job was ended before it was done")
+var ErrCutShort = errors.New("what was running was ended before it was done")
 
 // Event is what happens to a job. Its Kind says which of the other fields are set.
 type Event struct {
@@ -94,15 +94,15 @@ type loop struct {
 	done     chan ended
 	last     rating.Instant  // reading of the clock
 	ctx      context.Context // of the jobs
-	cancel   context.CancelFunc
+	cancel   context.CancelCauseFunc
 }
 
 // Run runs each job once, to catch up with what was missed, and then whenever its entry is due, until stop is closed. Then
 // it waits for what runs, as long as Grace. Where ctx ends, it waits no longer. When it returns, nothing runs any more.
 func (s *Scheduler) Run(ctx context.Context, stop <-chan struct{}) error {
 	l := &loop{Scheduler: s, done: make(chan ended), last: rating.InstantOf(s.Clock())}
-	l.ctx, l.cancel = context.WithCancel(ctx)
-	defer l.cancel()
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	defer l.cancel(nil)
 	l.replace(s.Jobs)
 	for !isOver(stop) && !isOver(ctx.Done()) {
 		fired, disarm := s.Timer(l.start())
@@ -135,7 +135,7 @@ func (l *loop) wind(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		l.tell(Event{Kind: Cutting})
-		l.cancel()
+		l.cancel(ErrCutShort)
 		for l.running > 0 {
 			l.end(<-l.done)
 		}
