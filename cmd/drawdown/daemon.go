@@ -105,8 +105,8 @@ func (d *daemon) heed(signals <-chan os.Signal, over <-chan struct{}, cut contex
 				d.readAgain()
 			case s == syscall.SIGHUP:
 			case terminations > 0:
-				d.log.Warn("told to stop once more: ending at once")
 				cut(errInterrupted)
+				d.log.Warn("told to stop once more: ending at once")
 			default:
 				terminations++
 				stop()

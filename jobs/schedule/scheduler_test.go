@@ -155,6 +155,9 @@ func TestTwoYears(t *testing.T) {
 			for unit, name := range map[rating.PeriodUnit]string{rating.Hourly: "hour", rating.Daily: "day", rating.Monthly: "month"} {
 				t.Run(c.zone+" "+entry+" "+name, func(t *testing.T) {
 					t.Parallel()
+					if testing.Short() && unit == rating.Hourly {
+						t.Skip("takes long under the race detector")
+					}
 					random := rand.New(rand.NewPCG(uint64(len(c.zone)), uint64(unit)))
 					b := &books{unit: unit, zone: zoneOf(t, c.zone), start: instant(t, c.from), delay: 30 * 60e6}
 					simulateYears(t, random, b, entryOf(t, entry, c.zone))
