@@ -38,6 +38,7 @@ type Settle struct {
 	Output   Output
 	Clock    Clock
 	Progress func(stage string, done, total int64) // may be nil
+	Stop     <-chan struct{}                       // once it is closed, no further commit is begun; may be nil
 }
 
 // A long backlog is settled in several commits: one covers so many periods at most, and fewer where closing states of so
@@ -62,13 +63,22 @@ func (s *Settle) Run(ctx context.Context) (*Report, error) {
 		done, err := s.runOnce(ctx, report, stages)
 		report.Elapsed = s.Clock().Sub(started)
 		report.Stages = stages.list()
-		if !done && err == nil && !s.DryRun {
+		if !done && err == nil && !s.DryRun && !s.stopped() {
 			continue
 		}
 		if !s.DryRun && (err == nil || len(report.Periods) > 0) {
 			err = errors.Join(err, s.publish(context.WithoutCancel(ctx)))
 		}
 		return report, err
+	}
+}
+
+func (s *Settle) stopped() bool {
+	select {
+	case <-s.Stop:
+		return true
+	default:
+		return false
 	}
 }
 

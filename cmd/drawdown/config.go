@@ -34,6 +34,7 @@ type Config struct {
 	ReminderDays   []int            `yaml:"reminder_days"`
 	Memory         byteSize         `yaml:"memory"`
 	TempDir        string           `yaml:"temp_dir"` // "": the system's
+	Schedule       scheduleConfig   `yaml:"schedule"`
 
 	Start rating.Instant `yaml:"-"` // settlement.start as an instant: the start of the first period
 }
@@ -67,6 +68,7 @@ func defaultConfig() *Config {
 	}
 	c.DeductionOrder.keys, _ = rating.ParseOrder(nil)
 	c.Currency = currencyConfig{"USD", 2}
+	c.Schedule = scheduleConfig{TimeZone: zone{time.UTC}, Grace: span(5 * time.Minute)}
 	return c
 }
 
@@ -94,7 +96,7 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 	if err := yaml.Unmarshal(data, &document); err != nil {
 		return nil, &failure{
 			op: "read config " + file, err: err, code: exitUsage,
-			hint: "the file is no YAML; look at the line named, and at the one above it",
+			hint: "the file is no YAML; look at the line named, and at the one above it; what begins with * or @ needs quotes",
 		}
 	}
 	into := reflect.ValueOf(c).Elem()
@@ -156,6 +158,7 @@ func (c *Config) check(d *decoder, dir string) {
 	}
 	c.checkUsage(d)
 	c.checkStart(d)
+	c.checkSchedule(d)
 }
 
 // isRemote tells the address of a bucket from a path.

@@ -23,17 +23,21 @@ import (
 const (
 	killAt    = "TEST_KILL_AT"    // the number of the place at which it kills itself; 0: it says how many there are
 	stopAt    = "TEST_STOP_AT"    // the name of the place at which it stops, until it is continued
+	waitAt    = "TEST_WAIT_AT"    // the name of the place at which it says so, and waits for a byte on standard input
 	aheadBy   = "TEST_AHEAD_BY"   // how much its clock is ahead
 	largestAt = "TEST_LARGEST_AT" // how long a file may become, in bytes
 )
+
+// waitingAt is how it says so.
+const waitingAt = "waiting at "
 
 // childMain is main, with the faults that the environment asks for.
 func childMain() {
 	p := process{args: os.Args[1:], env: os.Environ(), clock: time.Now, stdout: os.Stdout, stderr: os.Stderr}
 	var places atomic.Int64
 	kill, counts := os.LookupEnv(killAt)
-	stop := os.Getenv(stopAt)
-	if counts || stop != "" {
+	stop, wait := os.Getenv(stopAt), os.Getenv(waitAt)
+	if counts || stop != "" || wait != "" {
 		last, _ := strconv.ParseInt(kill, 10, 64)
 		p.tamper = faults(func(place string) error {
 			if places.Add(1) == last {
@@ -42,6 +46,10 @@ func childMain() {
 			}
 			if place == stop {
 				stopSelf()
+			}
+			if place == wait {
+				_, _ = os.Stderr.WriteString(waitingAt + place + "\n")
+				_, _ = os.Stdin.Read(make([]byte, 1))
 			}
 			return nil
 		}).tamper

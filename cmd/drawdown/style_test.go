@@ -55,7 +55,7 @@ func walls() []wall {
 		},
 		{
 			[]string{"jobs"},
-			isStandardOr("golang.org/x/sync", "github.com/klauspost/compress", "drawdown"),
+			isStandardOr("golang.org/x/sync", "github.com/klauspost/compress", "github.com/robfig/cron/v3", "drawdown"),
 			"jobs says when and in what order: queries and formats live in readers and writers",
 		},
 		{

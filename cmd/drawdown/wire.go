@@ -146,7 +146,7 @@ func (a *app) job(
 		Bucket: objects, Reader: objectReader{reader},
 		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
 		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
-		Clock:  a.clock, Progress: progress.report,
+		Clock:  a.clock, Progress: progress.report, Stop: a.stop,
 	}
 	closeJob := func() error {
 		progress.done()

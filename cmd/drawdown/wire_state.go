@@ -9,6 +9,7 @@ import (
 
 	"drawdown/jobs"
 	"drawdown/rating"
+	"drawdown/writers/settlement"
 	"drawdown/writers/store"
 )
 
@@ -145,7 +146,7 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 
 // period says in the store's words what a job commits of a period.
 func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
-	totals, err := json.Marshal(p.Report.Rows)
+	totals, err := json.Marshal(revisionTotalsOf(p.Report))
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +170,20 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		out.Notices = append(out.Notices, noticeRow(&p.Notices[i]))
 	}
 	return out, nil
+}
+
+// revisionTotals is what the state says of a revision's rows and money, so that both can be added up without its files.
+type revisionTotals struct {
+	jobs.RowCounts
+	Charges map[string]settlement.Decimal // by currency
+}
+
+func revisionTotalsOf(p *jobs.PeriodReport) revisionTotals {
+	totals := revisionTotals{p.Rows, map[string]settlement.Decimal{}}
+	for _, c := range p.Charges {
+		totals.Charges[c.Currency] = settlement.Decimal(c.Amount)
+	}
+	return totals
 }
 
 // noticeRow writes a notice by names and decimals.
