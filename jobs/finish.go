@@ -281,8 +281,8 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 		previous = run.opening.ManifestSHA256
 	}
 	for i := range run.periods {
-		p, c := &run.periods[i], &commit.Periods[i]
-		*c = PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.outgoing(&all.periods[i], p)}
+		p := &run.periods[i]
+		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.outgoing(&all.periods[i], p)}
 		p.Lines = all.periods[i].lines
 		p.Charges = amounts(all.periods[i].amounts)
 		c.Manifest = &Manifest{
@@ -305,8 +305,20 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 		if err != nil {
 			return fmt.Errorf("finish period %s: %w", p.Name, err)
 		}
-		p.Manifest, previous = c.ManifestKey, c.ManifestSHA256
 		s.progress("check", int64(i+1), int64(len(run.periods)))
+		p.Manifest = c.ManifestKey
+		if run.rewriting == nil {
+			previous = c.ManifestSHA256
+			commit.Periods = append(commit.Periods, c)
+			continue
+		}
+		if previous, err = run.rewriting.take(ctx, i, c, revisions, commit); err != nil {
+			return err
+		}
+		if run.rewriting.settled(i, opening) {
+			run.periods = run.periods[:i+1]
+			return nil
+		}
 	}
 	return nil
 }

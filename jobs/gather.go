@@ -31,6 +31,7 @@ type gatheredObject struct {
 	fresh       bool          // no run before has read this version of it
 	homeless    bool          // it has rows that belong to no period
 	late        int64         // rows of periods that were settled before the object was there
+	elsewhere   map[int]int64 // of a fresh object in a backfill: rows of other settled periods, by their number in the books
 	rejected    map[int]int64 // by period
 	outOfPeriod int64         // rejected rows of other periods
 }
@@ -72,6 +73,11 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
 	}
+	expected := make([]Object, len(g.objects))
+	for i := range g.objects {
+		expected[i] = g.objects[i].Object
+	}
+	s.Bucket.Expect(expected)
 	if err := s.readAll(ctx, run, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -212,7 +218,12 @@ func (o *objectSink) Records(r *rating.Records) error {
 	if o.run.only != rating.None {
 		r = o.filter.keep(o.catalog, o.run.only, r)
 	}
-	if object := &o.gathered.objects[o.number]; object.fresh && o.run.opening != nil {
+	object := &o.gathered.objects[o.number]
+	switch {
+	case !object.fresh:
+	case o.run.rewriting != nil:
+		o.run.rewriting.countElsewhere(object, r.Time)
+	case o.run.opening != nil:
 		for _, t := range r.Time {
 			if o.run.settledFrom <= t && t < o.run.periods[0].Period.Start {
 				o.late++

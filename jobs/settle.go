@@ -38,6 +38,7 @@ type Settle struct {
 	Output   Output
 	Clock    Clock
 	Progress func(stage string, done, total int64) // may be nil
+	Stop     <-chan struct{}                       // once it is closed, no further commit is begun; may be nil
 }
 
 // A long backlog is settled in several commits: one covers so many periods at most, and fewer where closing states of so
@@ -62,13 +63,22 @@ func (s *Settle) Run(ctx context.Context) (*Report, error) {
 		done, err := s.runOnce(ctx, report, stages)
 		report.Elapsed = s.Clock().Sub(started)
 		report.Stages = stages.list()
-		if !done && err == nil && !s.DryRun {
+		if !done && err == nil && !s.DryRun && !s.stopped() {
 			continue
 		}
 		if !s.DryRun && (err == nil || len(report.Periods) > 0) {
 			err = errors.Join(err, s.publish(context.WithoutCancel(ctx)))
 		}
 		return report, err
+	}
+}
+
+func (s *Settle) stopped() bool {
+	select {
+	case <-s.Stop:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -86,6 +96,8 @@ type work struct {
 
 	inputs []objectRows // by period
 	rows   RowCounts    // over all periods
+
+	rewriting *rewriting // of a backfill; nil: the periods are pending
 }
 
 func (w *work) newest() *PeriodReport { return &w.periods[len(w.periods)-1] }
@@ -190,34 +202,42 @@ func (s *Settle) whyNothing(w *work) string {
 
 // compute rates and writes what was gathered, and commits it, or takes it back.
 func (s *Settle) compute(ctx context.Context, run *work, g *gathered) error {
-	revisions := make([]Revision, len(run.periods))
-	commit := &Commit{Periods: make([]PeriodCommit, len(run.periods))}
-	err := func() error {
-		for i := range run.periods {
-			p := &run.periods[i]
-			var err error
-			if revisions[i], err = s.Output.Create(p.Period, p.Name, p.Revision, g.keys); err != nil {
-				return fmt.Errorf("create the files of period %s: %w", p.Name, err)
-			}
-		}
-		rated, err := s.rate(ctx, run, g, revisions)
-		if err != nil {
-			return err
-		}
-		if err := s.balance(ctx, run, g, rated); err != nil {
-			return err
-		}
-		return s.finish(ctx, run, g, rated, revisions, commit)
-	}()
+	commit := &Commit{}
+	revisions, err := s.write(ctx, run, g, commit)
 	if err != nil || s.DryRun {
-		for _, r := range revisions {
-			if r != nil {
-				err = errors.Join(err, r.Discard())
-			}
-		}
-		return err
+		return errors.Join(err, discard(revisions))
 	}
 	return s.commit(ctx, run, g, commit, revisions)
+}
+
+// write rates what was gathered, writes and checks it, and adds it to a commit. The revisions are all that it made, also
+// where it failed.
+func (s *Settle) write(ctx context.Context, run *work, g *gathered, commit *Commit) ([]Revision, error) {
+	revisions := make([]Revision, len(run.periods))
+	for i := range run.periods {
+		p := &run.periods[i]
+		var err error
+		if revisions[i], err = s.Output.Create(p.Period, p.Name, p.Revision, g.keys); err != nil {
+			return revisions, fmt.Errorf("create the files of period %s: %w", p.Name, err)
+		}
+	}
+	rated, err := s.rate(ctx, run, g, revisions)
+	if err != nil {
+		return revisions, err
+	}
+	if err := s.balance(ctx, run, g, rated); err != nil {
+		return revisions, err
+	}
+	return revisions, s.finish(ctx, run, g, rated, revisions, commit)
+}
+
+func discard(revisions []Revision) (err error) {
+	for _, r := range revisions {
+		if r != nil {
+			err = errors.Join(err, r.Discard())
+		}
+	}
+	return err
 }
 
 // commit makes the run true.
@@ -235,9 +255,7 @@ func (s *Settle) commit(ctx context.Context, run *work, g *gathered, commit *Com
 	if err := s.Ledger.Commit(ctx, commit); err != nil {
 		err = fmt.Errorf("commit: %w", err)
 		if errors.Is(err, ErrFenced) { // nothing of it is true, and nobody else uses the folders
-			for _, r := range revisions {
-				err = errors.Join(err, r.Discard())
-			}
+			err = errors.Join(err, discard(revisions))
 		}
 		return err
 	}

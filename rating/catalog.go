@@ -208,7 +208,9 @@ func (c *Catalog) AccountIndex(id []byte) (int32, bool) { return c.accountIDs.fi
 
 // AccountIndexes finds many accounts by their ids, into accounts; [None] where there is none. It is quicker than asking
 // for each.
-func (c *Catalog) AccountIndexes(accounts []int32, id func(i int) []byte) { c.accountIDs.findAll(accounts, id) }
+func (c *Catalog) AccountIndexes(accounts []int32, id func(i int) []byte) {
+	c.accountIDs.findAll(accounts, id)
+}
 
 // MeterIndexes finds many meters by their ids, as AccountIndexes does.
 func (c *Catalog) MeterIndexes(meters []int32, id func(i int) []byte) { c.meterIDs.findAll(meters, id) }

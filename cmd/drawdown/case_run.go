@@ -54,7 +54,7 @@ func (a *app) runCase(c *conformanceCase, dir string) ([]string, error) {
 		if err := step.writeInputs(dir, i); err != nil {
 			return nil, err
 		}
-		report, err := a.settleCase(dir, step.Now)
+		report, err := a.settleCase(dir, step)
 		found, err := step.check(dir, report, err)
 		if err != nil {
 			return nil, err
@@ -69,11 +69,11 @@ func (a *app) runCase(c *conformanceCase, dir string) ([]string, error) {
 	return faults, nil
 }
 
-// settleCase settles the case's site as `drawdown --now T settle` does.
-func (a *app) settleCase(dir, now string) (*jobs.Report, error) {
-	at, err := rating.ParseInstant([]byte(now))
+// settleCase settles the case's site as `drawdown --now T settle` does, or as `backfill` does.
+func (a *app) settleCase(dir string, step *conformanceStep) (*jobs.Report, error) {
+	at, err := rating.ParseInstant([]byte(step.Now))
 	if err != nil {
-		return nil, fmt.Errorf("now: %q is %w", now, err)
+		return nil, fmt.Errorf("now: %q is %w", step.Now, err)
 	}
 	site := *a
 	site.now, site.env, site.flags = at.Time(), nil, &cli{Quiet: true}
@@ -82,7 +82,20 @@ func (a *app) settleCase(dir, now string) (*jobs.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return site.settle(config, rating.Never, false)
+	if step.Backfill == nil {
+		return site.settle(config, rating.Never, false)
+	}
+	var plan backfillPlan
+	for _, edge := range []struct {
+		name, text string
+		to         *rating.Instant
+	}{{"from", step.Backfill.From, &plan.from}, {"to", step.Backfill.To, &plan.to}} {
+		if *edge.to, _, err = parseMoment(edge.text, config.Settlement.TimeZone.Location); err != nil {
+			return nil, fmt.Errorf("backfill: %s: %q is %w", edge.name, edge.text, err)
+		}
+	}
+	report, _, err := site.backfill(config, plan)
+	return report, err
 }
 
 // check compares what a step gave with what it expects.

@@ -25,14 +25,22 @@ type cli struct {
 	Quiet  bool       `short:"q" help:"Say nothing but errors and what was asked for."`
 	Memory memorySize `placeholder:"SIZE" help:"Memory to work in, as 512MiB (default: the configuration's, or 1GiB)."`
 
+	MetricsFile string `placeholder:"FILE" env:"DRAWDOWN_METRICS_FILE" help:"Write metrics there when done, for node_exporter, as drawdown.prom."`
+	MetricsPush string `placeholder:"URL" env:"DRAWDOWN_METRICS_PUSH" help:"Push metrics to a Pushgateway when done."`
+
 	Demo     demoCmd     `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
 	Init     initCmd     `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
 	Catalog  catalogCmd  `cmd:"" help:"Check, apply or show the catalog: accounts, meters, prices, packages."`
 	Settle   settleCmd   `cmd:"" help:"Settle every period that is over: deduct, charge, alert, write."`
+	Backfill backfillCmd `cmd:"" help:"Settle settled periods again: late usage, mended rows, corrected prices."`
+	Diff     diffCmd     `cmd:"" help:"Show what a backfill changed in a period, by account and package."`
 	Packages packagesCmd `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
 	Periods  periodsCmd  `cmd:"" help:"Show which periods are pending, settled or closed."`
 	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`
+	Verify   verifyCmd   `cmd:"" help:"Check all that was settled: files, manifests, balances, notices."`
+	Schedule scheduleCmd `cmd:"" help:"Stay, and settle whenever it is time: a daemon with cron entries."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
+	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
 	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
 	Notify   notifyCmd   `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`
 	Notices  noticesCmd  `cmd:"" help:"Show what people are told, on which channel, and what came of it."`
@@ -77,7 +85,9 @@ type app struct {
 	now   time.Time // of the whole run
 	ink   ink
 
-	scratch bool // it works in a temporary folder: nothing need outlive the machine
+	scratch bool            // it works in a temporary folder: nothing need outlive the machine
+	loaded  *Config         // the configuration to work by; nil: read it
+	stop    <-chan struct{} // once it is closed, no further commit is begun; may be nil
 }
 
 // run is the whole program, without the process around it.
@@ -104,6 +114,7 @@ func run(ctx context.Context, p process) int {
 		return report(ctx, err, p.stderr, flags.JSON)
 	}
 	err = a.withRoom(command.Run(a))
+	err = errors.Join(err, a.writeMetrics(err))
 	if answer.err != nil && (err == nil || !errors.Is(err, answer.err)) {
 		lost := &failure{op: "write the answer", err: answer.err, hint: "what was done is done; `drawdown runs` lists it", code: exitFailed}
 		err = errors.Join(lost, err)
@@ -150,6 +161,9 @@ func (a *app) parseNow() (time.Time, error) {
 
 // config reads the configuration; the flags go first.
 func (a *app) config() (*Config, error) {
+	if a.loaded != nil {
+		return a.loaded, nil
+	}
 	c, err := loadConfig(a.flags.Config, a.env)
 	if err != nil {
 		return nil, err

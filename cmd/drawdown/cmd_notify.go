@@ -70,7 +70,7 @@ func (k *notifySendCmd) Run(a *app) (err error) {
 			hint: "write notify.email.server, notify.sms.url or notify.webhook.url; the inbox needs none of them",
 		}
 	}
-	if _, err := os.Stat(c.State); isMissing(err) && !strings.Contains(c.State, "://") {
+	if _, err := os.Stat(c.State); isMissing(err) && !store.IsURL(c.State) {
 		a.say("Nothing to do: nothing was settled yet.")
 		return nil
 	}

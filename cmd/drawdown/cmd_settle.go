@@ -60,7 +60,7 @@ func (s *settleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return waitingRows(r)
+	return waitingRows("settle", r)
 }
 
 // morePending counts the periods that are pending behind those of a dry run, which covers no more than one commit does.
@@ -91,7 +91,7 @@ func parseInstantFlag(flag, text string, location *time.Location) (rating.Instan
 }
 
 // waitingRows says that rows wait: in quarantine, or because their period had been settled before they came.
-func waitingRows(r *jobs.Report) error {
+func waitingRows(op string, r *jobs.Report) error {
 	var waits []string
 	if rows := r.Rows.Quarantined; rows > 0 {
 		waits = append(waits, counted(rows, "row waits", "rows wait")+" in quarantine; the quarantine table says why")
@@ -102,7 +102,7 @@ func waitingRows(r *jobs.Report) error {
 	if len(waits) == 0 || r.DryRun {
 		return nil
 	}
-	return &waiting{"settle", "done, but " + strings.Join(waits, "; and ")}
+	return &waiting{op, "done, but " + strings.Join(waits, "; and ")}
 }
 
 func (a *app) printSettle(c *Config, r *jobs.Report) {
@@ -117,15 +117,20 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 	a.printNotices(r)
 	a.printQuarantine(r)
 	a.printTotals(r)
-	if r.Late > 0 {
-		a.say("\n%s", wrapped(a.ink.yellow("Late:")+" "+counted(r.Late, "row is of a period that had been settled before it came", "rows are of periods that had been settled before they came")+
-			" ("+strings.Join(r.LateObjects, ", ")+"). They are not settled; backfill will settle them.", 2))
-	}
+	a.printLate(r)
 	for _, name := range r.Ignored {
 		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (no file whose name ends in one of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
 	}
 	a.say("\n%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
 		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped)))
+}
+
+// printLate says what came after its period was settled.
+func (a *app) printLate(r *jobs.Report) {
+	if r.Late > 0 {
+		a.say("\n%s", wrapped(a.ink.yellow("Late:")+" "+counted(r.Late, "row is of a period that had been settled before it came", "rows are of periods that had been settled before they came")+
+			" ("+strings.Join(r.LateObjects, ", ")+"). They are not settled; backfill will settle them.", 2))
+	}
 }
 
 // printPeriods writes a line for each period, and then what became of the units.

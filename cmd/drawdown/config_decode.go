@@ -144,7 +144,7 @@ func (d *decoder) overlay(into reflect.Value, env []string) {
 }
 
 // flagVariables are the variables that stand for flags and not for keys.
-var flagVariables = []string{"DRAWDOWN_CONFIG"}
+var flagVariables = []string{"DRAWDOWN_CONFIG", "DRAWDOWN_METRICS_FILE", "DRAWDOWN_METRICS_PUSH"}
 
 // leaf is a key that has a value of its own.
 type leaf struct {

@@ -59,8 +59,10 @@ func mark(t testing.TB, s *Store, c Claimed, state string, next rating.Instant) 
 
 // TestWithdrawnMessagesAreNotSent (R6.4): what a later revision no longer finds is not sent, and is due again when it
 // comes back; the inbox keeps what was read.
-func TestWithdrawnMessagesAreNotSent(t *testing.T) {
-	s := fresh(t)
+func TestWithdrawnMessagesAreNotSent(t *testing.T) { onEach(t, withdrawnMessagesAreNotSent) }
+
+func withdrawnMessagesAreNotSent(t *testing.T, d database) {
+	s := d.fresh(t)
 	l := acquire(t, s, minute)
 	commit := func(periods ...PeriodCommit) {
 		t.Helper()
@@ -128,8 +130,10 @@ func TestWithdrawnMessagesAreNotSent(t *testing.T) {
 }
 
 // TestLateWorkerIsNotHeard: a claim that ran out is another worker's, and what the first one says no longer counts.
-func TestLateWorkerIsNotHeard(t *testing.T) {
-	s := fresh(t)
+func TestLateWorkerIsNotHeard(t *testing.T) { onEach(t, lateWorkerIsNotHeard) }
+
+func lateWorkerIsNotHeard(t *testing.T, d database) {
+	s := d.fresh(t)
 	l := acquire(t, s, minute)
 	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{day(t, 1, 1, Hash{}, "one")}}); err != nil {
 		t.Fatal(err)
@@ -157,8 +161,10 @@ func TestLateWorkerIsNotHeard(t *testing.T) {
 }
 
 // TestWorkersShareTheOutbox: many at once plan and claim; each notice is planned once, and each message claimed by one.
-func TestWorkersShareTheOutbox(t *testing.T) {
-	s := fresh(t)
+func TestWorkersShareTheOutbox(t *testing.T) { onEach(t, workersShareTheOutbox) }
+
+func workersShareTheOutbox(t *testing.T, d database) {
+	s := d.fresh(t)
 	l := acquire(t, s, minute)
 	var keys []string
 	for i := range 200 {

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"drawdown/jobs"
+	"drawdown/rating"
+	"drawdown/writers/settlement"
+	"drawdown/writers/store"
+)
+
+// backfillPlan is what a backfill is asked for.
+type backfillPlan struct {
+	from, to rating.Instant
+	reason   string
+	dryRun   bool
+}
+
+// backfill plugs the readers and writers into jobs.Backfill. With a dry run nothing is written but to a temporary folder.
+func (a *app) backfill(c *Config, plan backfillPlan) (report *jobs.Report, changes []periodChange, err error) {
+	mode := a.writeMode()
+	if plan.dryRun {
+		mode = store.ReadOnly
+	}
+	st, err := store.Open(a.ctx, c.State, mode)
+	if err != nil {
+		return nil, nil, &failure{op: "open state", err: err}
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	stands, err := c.openOutput(a.ctx, a.memory(c))
+	if err != nil {
+		return nil, nil, &failure{op: "open output", err: err}
+	}
+	defer func() { err = errors.Join(err, stands.Close()) }()
+	if plan.dryRun {
+		return a.backfillDry(c, st, stands, plan)
+	}
+	held, err := a.takeLease(c, st, "backfill", plan.reason)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, held.release(a, err)) }()
+	out, err := c.openOutput(held.ctx, a.memory(c))
+	if err != nil {
+		return nil, nil, &failure{op: "open output", err: err}
+	}
+	report, changes, err = a.backfillIn(held.ctx, c, st, stands, out, plan, held)
+	if report != nil {
+		report.Run = held.run
+	}
+	if err != nil {
+		err = held.explainLoss(err)
+	}
+	return report, changes, err
+}
+
+func (a *app) backfillDry(
+	c *Config, st *store.Store, stands *settlement.Output, plan backfillPlan,
+) (report *jobs.Report, changes []periodChange, err error) {
+	dir, err := os.MkdirTemp(c.TempDir, "drawdown-dry-run-*")
+	if err != nil {
+		return nil, nil, &failure{op: "backfill", err: fmt.Errorf("make a folder to work in: %w", err), hint: "name a folder that exists in temp_dir"}
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	out, err := settlement.OpenOutput(filepath.Join(dir, "settlements"))
+	if err != nil {
+		return nil, nil, &failure{op: "backfill", err: err}
+	}
+	return a.backfillIn(a.ctx, c, st, stands, out, plan, nil)
+}
+
+// backfillIn writes into an output, and compares with the one that stands.
+func (a *app) backfillIn(
+	ctx context.Context, c *Config, st *store.Store, stands, out *settlement.Output, plan backfillPlan, held *heldLease,
+) (report *jobs.Report, changes []periodChange, err error) {
+	use := trySettle
+	if held != nil {
+		use = settleWith
+	}
+	compiled, sha256, err := a.catalogIn(c, st, use)
+	if err != nil {
+		return nil, nil, errors.Join(err, out.Close())
+	}
+	job, closeJob, err := a.job(ctx, c, st, compiled, sha256, out)
+	if err != nil {
+		return nil, nil, err
+	}
+	job.DryRun, job.Ledger = plan.dryRun, &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
+	if held != nil {
+		job.Output.(*output).token = held.lease.Token
+	}
+	if a.tamper != nil {
+		a.tamper(job)
+	}
+	back := &jobs.Backfill{
+		Settle: *job, From: plan.from, To: plan.to,
+		History: &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}},
+		Same: func(_ context.Context, was, is string) (bool, error) {
+			return sameSettlement(stands, out, was, is)
+		},
+		Changed: func(was *jobs.Booked, is *jobs.PeriodReport) error {
+			change, err := changeOf(stands, out, was, is)
+			changes = append(changes, change)
+			return err
+		},
+	}
+	report, err = back.Run(ctx)
+	if err = errors.Join(err, closeJob()); err != nil {
+		err = &failure{op: "backfill", err: err}
+	}
+	return report, changes, err
+}
+
+// history makes a store.Store what a backfill reads of what was settled.
+type history struct{ *state }
+
+func (h *history) Booked(ctx context.Context) ([]jobs.Booked, error) {
+	if _, err := h.Last(ctx); err != nil { // also looks at the number of shards
+		return nil, err
+	}
+	periods, err := h.store.Periods(ctx)
+	booked := make([]jobs.Booked, 0, len(periods))
+	for i := range periods {
+		p := &periods[i]
+		booked = append(booked, jobs.Booked{
+			Settled: *settledOf(p), Name: p.PeriodName, Revision: p.Revision, ManifestKey: p.ManifestKey,
+			ClosingSHA256: p.ClosingSHA256, Closed: p.State == store.PeriodClosed,
+		})
+	}
+	return booked, err
+}
+
+func (h *history) OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error) {
+	return h.opening(ctx, p.Start, shard)
+}
+
+func (h *history) Unseal(s jobs.SealedState) ([]rating.PayerState, error) {
+	return store.DecodeState(h.catalog, s.Blob)
+}
+
+// sameSettlement tells whether two manifests say the same of the same files, but for who wrote them and from what.
+func sameSettlement(stands, out *settlement.Output, was, is string) (bool, error) {
+	before, err := manifestAt(stands, was)
+	if err != nil {
+		return false, err
+	}
+	after, err := manifestAt(out, is)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range []*settlement.Manifest{before, after} {
+		m.Totals.Rows.Read, m.Totals.Rows.OutOfPeriod = 0, 0 // an object may have come that has other periods' rows alone
+	}
+	return reflect.DeepEqual(before.Files, after.Files) && reflect.DeepEqual(before.Totals, after.Totals) &&
+		reflect.DeepEqual(before.OpeningSHA256, after.OpeningSHA256) && reflect.DeepEqual(before.ClosingSHA256, after.ClosingSHA256), nil
+}
+
+func manifestAt(out *settlement.Output, key string) (*settlement.Manifest, error) {
+	content, err := out.ReadFile(key)
+	if err != nil {
+		return nil, err
+	}
+	m, err := settlement.ParseManifest(content)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+	}
+	return m, nil
+}

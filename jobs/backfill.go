@@ -1,0 +1,289 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+
+	"drawdown/rating"
+)
+
+// Backfill settles periods again that were settled before, from what bucket and catalog hold now, each that comes to
+// something else as a new revision (R5.4). Later settled periods follow as long as they open with something else. All of it
+// is one commit. Start, Delay and Until of Settle are not used. All fields must be set.
+type Backfill struct {
+	Settle
+	From, To rating.Instant // periods that lie within
+	History  History
+	// Same tells whether two manifests, by their keys, say the same of the same files.
+	Same func(ctx context.Context, was, is string) (bool, error)
+	// Changed is told of each period that comes to something else, before anything is committed, or with a dry run dropped.
+	Changed func(was *Booked, is *PeriodReport) error
+}
+
+// Booked is the current revision of a settled period.
+type Booked struct {
+	Settled
+	Name          string
+	Revision      int
+	ManifestKey   string
+	ClosingSHA256 [32]byte // of the hashes of all shards
+	Closed        bool
+}
+
+// History is what a backfill reads of what was settled.
+type History interface {
+	// Booked gives the current revision of every settled period, oldest first.
+	Booked(ctx context.Context) ([]Booked, error)
+	// OpeningAt gives a shard's payers as the period before left them, and a hash of that.
+	OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
+	// Unseal decodes a closing state.
+	Unseal(s SealedState) ([]rating.PayerState, error)
+}
+
+// rewriting are the books while a backfill writes: a batch of periods, as part of the whole.
+type rewriting struct {
+	*Backfill
+	all     []Booked
+	first   int // of the batch
+	end     int // of the range that was asked for: what is behind follows only as long as something differs
+	done    bool
+	changed []bool // by number
+
+	// What the periods so far left: the closing state and the manifest of the last one, and the objects that were read.
+	closing  []SealedState
+	previous [32]byte
+	read     map[string]Known
+	fresh    bool                     // some of them are new to the state
+	others   map[string]map[int]int64 // of those, rows by the number of their settled period
+}
+
+// Run settles the range, and what follows from it.
+func (b *Backfill) Run(ctx context.Context) (*Report, error) {
+	started := b.Clock()
+	report := &Report{DryRun: b.DryRun, read: map[string]int64{}}
+	stages := &stages{}
+	err := b.run(ctx, report, stages)
+	report.Elapsed, report.Stages = b.Clock().Sub(started), stages.list()
+	if err == nil && !b.DryRun {
+		err = b.publish(context.WithoutCancel(ctx))
+	}
+	return report, err
+}
+
+func (b *Backfill) run(ctx context.Context, report *Report, stages *stages) error {
+	books, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	commit, revisions := &Commit{}, []Revision{}
+	var last *work
+	for books.first < len(books.all) && !books.done {
+		last = books.batch(stages, report.Rows)
+		made, err := books.settle(ctx, last, commit, report)
+		if revisions = append(revisions, made...); err != nil {
+			return errors.Join(err, discard(revisions))
+		}
+	}
+	books.countLate(report)
+	report.drop(books.unchanged())
+	if len(commit.Periods) == 0 {
+		report.Nothing = "nothing differs from what was settled"
+	}
+	if b.DryRun || len(commit.Periods) == 0 && !books.fresh {
+		return discard(revisions)
+	}
+	for _, key := range slices.Sorted(maps.Keys(books.read)) {
+		commit.Objects = append(commit.Objects, books.read[key])
+	}
+	return b.commit(ctx, last, &gathered{}, commit, revisions)
+}
+
+// open finds the range in the books.
+func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
+	all, err := b.History.Booked(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the settled periods: %w", err)
+	}
+	books := &rewriting{
+		Backfill: b, all: all, changed: make([]bool, len(all)), read: map[string]Known{}, others: map[string]map[int]int64{},
+	}
+	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
+	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
+	if books.first >= books.end {
+		return nil, fmt.Errorf("R5.4: no settled period lies between %v and %v; `drawdown periods` lists them, and `drawdown settle` "+
+			"settles what is pending", b.From, b.To)
+	}
+	for i := books.first; i < len(all); i++ {
+		if all[i].Closed {
+			return nil, fmt.Errorf("R5.5: period %s is closed, and a closed period is never rewritten; name a range behind it", all[i].Name)
+		}
+	}
+	return books, nil
+}
+
+// batch begins the next periods.
+func (b *rewriting) batch(stages *stages, earlier RowCounts) *work {
+	w := &work{only: rating.None, stages: stages, earlier: earlier, rewriting: b}
+	for _, was := range b.all[b.first : b.first+b.next()] {
+		w.periods = append(w.periods, PeriodReport{
+			Period: was.Period, Name: was.Name, Revision: was.Revision + 1, Notices: map[string]int{}, Quarantined: map[string]int64{},
+		})
+	}
+	w.home = w.newest().Period.Start
+	if b.first > 0 {
+		before := b.all[b.first-1].Settled
+		if b.closing != nil {
+			before.ManifestSHA256 = b.previous
+		}
+		w.opening = &before
+	}
+	return w
+}
+
+// next gives the number of periods of the next batch: those of the range, then twice as many each time, since nobody knows
+// how far a difference reaches.
+func (b *rewriting) next() int {
+	left := b.end - b.first
+	if left <= 0 {
+		left = min(1+b.first-b.end, len(b.all)-b.first)
+	}
+	return min(left, b.periodsAtOnce())
+}
+
+// settle settles a batch, which opens with what the batch before closed with.
+func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report *Report) (revisions []Revision, err error) {
+	job := b.Settle
+	job.State = &bookedState{b.State, b, w.periods[0].Period}
+	g, err := job.gather(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	revisions, err = job.write(ctx, w, g, commit)
+	if err = errors.Join(err, g.close()); err != nil {
+		return revisions, err
+	}
+	unused := revisions[len(w.periods):] // behind the last difference
+	revisions = revisions[:len(w.periods)]
+	b.first += len(w.periods)
+	report.take(w, g)
+	for i := range g.objects {
+		o := &g.objects[i]
+		if o.bad {
+			continue
+		}
+		if b.read[o.Key] = o.Known; o.fresh {
+			b.fresh, b.others[o.Key] = true, o.elsewhere
+		}
+	}
+	return revisions, discard(unused)
+}
+
+// bookedState opens with what the batch before left, or for the first one, with what the history says; and it knows of the
+// objects that were read.
+type bookedState struct {
+	State
+	*rewriting
+	first rating.Period
+}
+
+func (s *bookedState) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
+	if s.closing == nil {
+		return s.History.OpeningAt(ctx, s.first, shard)
+	}
+	states, err := s.History.Unseal(s.closing[shard])
+	return states, s.closing[shard].SHA256, err
+}
+
+func (s *bookedState) Objects(ctx context.Context) (map[string]Known, error) {
+	objects, err := s.State.Objects(ctx)
+	if err == nil {
+		maps.Copy(objects, s.read)
+	}
+	return objects, err
+}
+
+// take adds period number i of the batch to the commit, unless it comes to what was settled: then that stays. It gives the
+// hash of the manifest that the next period follows.
+func (b *rewriting) take(ctx context.Context, i int, c PeriodCommit, revisions []Revision, commit *Commit) ([32]byte, error) {
+	number := b.first + i
+	was := &b.all[number]
+	same, err := b.Same(ctx, was.ManifestKey, c.ManifestKey)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("compare period %s with what was settled: %w", was.Name, err)
+	}
+	b.closing = c.Shards
+	if b.previous = was.ManifestSHA256; same {
+		err := revisions[i].Discard()
+		revisions[i] = nil
+		return b.previous, err
+	}
+	b.changed[number], b.previous = true, c.ManifestSHA256
+	if err := b.Changed(was, c.Report); err != nil {
+		return [32]byte{}, err
+	}
+	commit.Periods = append(commit.Periods, c)
+	return b.previous, nil
+}
+
+// settled tells whether nothing behind period number i of the batch can differ: it closes as it did before, and the range
+// ends with it.
+func (b *rewriting) settled(i int, closing [][32]byte) bool {
+	number := b.first + i
+	b.done = number >= b.end-1 && HashOfShards(closing) == b.all[number].ClosingSHA256
+	return b.done
+}
+
+// countElsewhere counts a fresh object's rows of settled periods: those that no batch settles are late.
+func (b *rewriting) countElsewhere(o *gatheredObject, times []rating.Instant) {
+	if o.elsewhere == nil {
+		o.elsewhere = map[int]int64{}
+	}
+	for _, t := range times {
+		i := sort.Search(len(b.all), func(i int) bool { return b.all[i].Period.End > t })
+		if i < len(b.all) && b.all[i].Period.Start <= t {
+			o.elsewhere[i]++
+		}
+	}
+}
+
+func (b *rewriting) countLate(report *Report) {
+	from := sort.Search(len(b.all), func(i int) bool { return b.all[i].Period.Start >= b.From })
+	report.Late, report.LateObjects = 0, nil
+	for _, key := range slices.Sorted(maps.Keys(b.others)) {
+		late := int64(0)
+		for number, rows := range b.others[key] {
+			if number < from || number >= b.first {
+				late += rows
+			}
+		}
+		if report.Late += late; late > 0 && len(report.LateObjects) < maxLateExamples {
+			report.LateObjects = append(report.LateObjects, key)
+		}
+	}
+}
+
+// unchanged gives the names of the periods that come to what was settled.
+func (b *rewriting) unchanged() map[string]bool {
+	names := map[string]bool{}
+	for i, changed := range b.changed {
+		if !changed {
+			names[b.all[i].Name] = true
+		}
+	}
+	return names
+}
+
+// drop leaves periods out of the report.
+func (r *Report) drop(names map[string]bool) {
+	r.Unchanged = 0
+	r.Periods = slices.DeleteFunc(r.Periods, func(p PeriodReport) bool {
+		if names[p.Name] {
+			r.Unchanged++
+		}
+		return names[p.Name]
+	})
+}
