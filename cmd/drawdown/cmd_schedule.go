@@ -49,6 +49,7 @@ func scheduledJobs() []scheduledJob {
 		{"settle", true, runSettle},
 		{"remind", false, runCommand(remindCmd{})},
 		{"notify", false, runCommand(&notifySendCmd{})},
+		{"notify", false, runCommand(&notifySendCmd{})},
 		{"gc", true, runCommand(&gcCmd{Apply: true, Grace: "72h"})},
 	}
 }
