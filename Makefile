@@ -10,7 +10,7 @@ export TEST_MAILPIT ?= $(MAILPIT)
 KANNEL     := PATH="$$PATH:/usr/sbin" command -v bearerbox >/dev/null
 # The S3 server of the tests is built once, and no module of ours depends on it.
 S3_SERVER  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test/versitygw-v1.8.0/versitygw
-export DRAWDOWN_TEST_VERSITYGW ?= $(S3_SERVER)
+export TEST_VERSITYGW ?= $(S3_SERVER)
 DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
@@ -51,7 +51,7 @@ build-all: ## build for Linux, macOS and Windows, on amd64 and arm64, into bin/
 test: check unit race missing ## everything that must hold: style, tests, 100,000 random worlds, races
 
 servers: ## build the servers that tests need, where they are missing
-	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || { echo "== versitygw"; \
+	@[ -x "$(TEST_VERSITYGW)" ] || { echo "== versitygw"; \
 		GOBIN="$(dir $(S3_SERVER))" $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0; } || true
 	@[ -x "$(MAILPIT)" ] || { echo "== mailpit"; GOBIN="$(dir $(MAILPIT))" $(GO) install github.com/axllent/mailpit@v1.27.11; } || true
 	@$(KANNEL) || [ "$(CI)" != true ] || { echo "== kannel"; apt-get install -qq --no-install-recommends kannel kannel-extras; } || true
@@ -67,7 +67,7 @@ check: ## vet, gofumpt, staticcheck
 	else $(STATIC) ./...; fi
 
 unit: servers ## all tests, with WORLDS=100000 random worlds against the slow model
-	@$(POSTGRES); echo "== go test"; TEST_WORLDS=$(WORLDS) $(GO) test ./...
+	@$(POSTGRES); echo "== go test"; TEST_WORLDS=$(WORLDS) $(GO) test -timeout 40m ./...
 	@echo "== go test (cmd/bench, with DuckDB)"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: cmd/bench is NOT tested"; \
 	else cd cmd/bench && $(GO) vet ./... && $(GO) test ./...; fi
@@ -75,10 +75,10 @@ unit: servers ## all tests, with WORLDS=100000 random worlds against the slow mo
 race: servers ## the race detector over the packages with goroutines
 	@$(POSTGRES); echo "== go test -race"; \
 	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then echo "no C compiler here: the race detector is NOT run"; \
-	else TEST_WORLDS=1000 $(GO) test -race -short $(RACE); fi
+	else TEST_WORLDS=1000 $(GO) test -race -short -timeout 40m $(RACE); fi
 
 missing: # what could not be tested here; where CI is set, it has failed before
-	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
+	@[ -x "$(TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
 	@[ -x "$(TEST_MAILPIT)" ] || echo "NOT tested: e-mail. mailpit cannot be built here"
 	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
 	@{ $(POSTGRES); } || echo "NOT tested: the state in PostgreSQL. There is none here, and none can be fetched: install postgresql"

@@ -129,9 +129,9 @@ func memoryDir() string {
 	return ""
 }
 
-// find gives the server's program: by DRAWDOWN_TEST_VERSITYGW, or from the cache, where it is built unless it is there.
+// find gives the server's program: by TEST_VERSITYGW, or from the cache, where it is built unless it is there.
 func find() (string, error) {
-	if program := os.Getenv("DRAWDOWN_TEST_VERSITYGW"); program != "" {
+	if program := os.Getenv("TEST_VERSITYGW"); program != "" {
 		_, err := os.Stat(program)
 		return program, err
 	}
