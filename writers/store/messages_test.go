@@ -199,3 +199,53 @@ func workersShareTheOutbox(t *testing.T, d database) {
 		t.Error(diff)
 	}
 }
+
+// TestRetriedAndReported: what was given up is due again when asked for, of one account alone; a delivery report tells the
+// fate of what nobody knew of; and what was sent is counted by its recipient.
+func TestRetriedAndReported(t *testing.T) { onEach(t, retriedAndReported) }
+
+func retriedAndReported(t *testing.T, d database) {
+	s := d.fresh(t)
+	l := acquire(t, s, minute)
+	period := day(t, 1, 1, Hash{}, "dead", "reported", "sent")
+	period.Notices[0].Account = "b"
+	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{period}}); err != nil {
+		t.Fatal(err)
+	}
+	const now = 3000 * minute
+	planAll(t, s, now)
+	for _, c := range claim(t, s, now, 100) {
+		o := MessageOutcome{ID: c.ID, Claim: c.Claim, State: MessageDead, Attempted: true, Error: "no"}
+		switch c.ID {
+		case "m-reported":
+			o.State = MessageUnknown
+		case "m-sent":
+			o.State, o.SentAt, o.Recipient = MessageSent, now, "somebody"
+		}
+		if _, err := s.MarkMessages(t.Context(), []MessageOutcome{o}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recent, err := s.RecentlySent(t.Context(), now-minute, []string{"somebody", "nobody"})
+	if want := map[string]Recent{"somebody": {1, now}}; err != nil || !cmp.Equal(recent, want) {
+		t.Error(recent, err)
+	}
+	if found, err := s.Report(t.Context(), "m-reported", "delivered", true, true, now); err != nil || !found {
+		t.Error(found, err)
+	}
+	if found, err := s.Report(t.Context(), "m-nothing", "delivered", true, true, now); err != nil || found {
+		t.Error(found, err)
+	}
+	counts, err := s.CountMessages(t.Context())
+	if want := []MessageCount{{"email", "dead", 1, now}, {"email", "sent", 2, now}}; err != nil || !cmp.Equal(counts, want) {
+		t.Error(counts, err)
+	}
+	for account, want := range map[string]int{"a": 0, "b": 1} {
+		if n, err := s.RetryMessages(t.Context(), now, account); err != nil || n != want {
+			t.Errorf("%s: %d %v", account, n, err)
+		}
+	}
+	if got := keysOf(claim(t, s, now, 100)); !slices.Equal(got, []string{"dead"}) {
+		t.Errorf("due are %v", got)
+	}
+}

@@ -14,8 +14,10 @@ import (
 //go:embed migrations/*.sql migrations/*/*.sql
 var migrations embed.FS
 
-// guardsVersion is the version of the migration that each database has in its own words.
-const guardsVersion = 2
+// ownMigrations are those that each database has in its own words, by version.
+func ownMigrations() map[int64]string {
+	return map[int64]string{2: "00002_guards.sql", 4: "00004_comments.sql"}
+}
 
 // provider knows all migrations of a database: those of the folder, and that of its own language.
 func provider(db *sqlx.DB) (*goose.Provider, error) {
@@ -24,16 +26,19 @@ func provider(db *sqlx.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	guards, err := migrations.ReadFile("migrations/" + d.guards + "/00002_guards.sql")
-	if err != nil {
-		return nil, err
+	var own []*goose.Migration
+	for version, name := range ownMigrations() {
+		text, err := migrations.ReadFile("migrations/" + d.guards + "/" + name)
+		if err != nil {
+			return nil, err
+		}
+		run := func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, string(text))
+			return err
+		}
+		own = append(own, goose.NewGoMigration(version, &goose.GoFunc{RunTx: run}, nil))
 	}
-	run := func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, string(guards))
-		return err
-	}
-	return goose.NewProvider(d.migrations, db.DB, common, goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(guardsVersion, &goose.GoFunc{RunTx: run}, nil)))
+	return goose.NewProvider(d.migrations, db.DB, common, goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(own...))
 }
 
 // migrate brings the schema to this program's version. Programs that start at once on an empty database race; those that
