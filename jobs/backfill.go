@@ -42,6 +42,8 @@ type History interface {
 	OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
 	// Unseal decodes a closing state.
 	Unseal(s SealedState) ([]rating.PayerState, error)
+	// Keep stores closing states that a commit is going to name.
+	Keep(ctx context.Context, states []SealedState) error
 }
 
 // rewriting are the books while a backfill writes: a batch of periods, as part of the whole.
@@ -52,6 +54,7 @@ type rewriting struct {
 	end     int // of the range that was asked for: what is behind follows only as long as something differs
 	done    bool
 	changed []bool // by number
+	bucket  Bucket
 
 	// What the periods so far left: the closing state and the manifest of the last one, and the objects that were read.
 	closing  []SealedState
@@ -59,6 +62,7 @@ type rewriting struct {
 	read     map[string]Known
 	fresh    bool                     // some of them are new to the state
 	others   map[string]map[int]int64 // of those, rows by the number of their settled period
+	before   map[string]gatheredObject
 }
 
 // Run settles the range, and what follows from it.
@@ -108,8 +112,13 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the settled periods: %w", err)
 	}
+	objects, _, err := b.Bucket.List(ctx) // once: what comes meanwhile is not a part of it
+	if err != nil {
+		return nil, fmt.Errorf("list usage objects: %w", err)
+	}
 	books := &rewriting{
-		Backfill: b, all: all, changed: make([]bool, len(all)), read: map[string]Known{}, others: map[string]map[int]int64{},
+		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)), read: map[string]Known{}, others: map[string]map[int]int64{},
+		before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
@@ -133,7 +142,7 @@ func (b *rewriting) batch(stages *stages, earlier RowCounts) *work {
 			Period: was.Period, Name: was.Name, Revision: was.Revision + 1, Notices: map[string]int{}, Quarantined: map[string]int64{},
 		})
 	}
-	w.home = w.newest().Period.Start
+	w.home = b.all[b.end-1].Period.Start // of the range, however it is cut
 	if b.first > 0 {
 		before := b.all[b.first-1].Settled
 		if b.closing != nil {
@@ -157,7 +166,7 @@ func (b *rewriting) next() int {
 // settle settles a batch, which opens with what the batch before closed with.
 func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report *Report) (revisions []Revision, err error) {
 	job := b.Settle
-	job.State = &bookedState{b.State, b, w.periods[0].Period}
+	job.State, job.Bucket = &bookedState{b.State, b, w.periods[0].Period}, b.bucket
 	g, err := job.gather(ctx, w)
 	if err != nil {
 		return nil, err
@@ -170,16 +179,40 @@ func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report 
 	revisions = revisions[:len(w.periods)]
 	b.first += len(w.periods)
 	report.take(w, g)
+	for _, k := range g.remembered() {
+		b.read[k.Key] = k
+	}
 	for i := range g.objects {
 		o := &g.objects[i]
-		if o.bad {
-			continue
-		}
-		if b.read[o.Key] = o.Known; o.fresh {
+		if o.fresh && !o.bad {
 			b.fresh, b.others[o.Key] = true, o.elsewhere
 		}
+		if o.before != nil {
+			b.before[o.Key] = *o
+		}
 	}
-	return revisions, discard(unused)
+	return revisions, errors.Join(discard(unused), b.keep(ctx, commit))
+}
+
+// keep puts closing states into the database ahead of the commit, which then needs not hold those of all periods. In a dry
+// run they are of no use.
+func (b *rewriting) keep(ctx context.Context, commit *Commit) error {
+	for i := range commit.Periods {
+		shards := commit.Periods[i].Shards
+		if len(shards) == 0 || shards[0].Blob == nil {
+			continue
+		}
+		if !b.DryRun {
+			if err := b.History.Keep(ctx, shards); err != nil {
+				return err
+			}
+		}
+		commit.Periods[i].Shards = slices.Clone(shards) // b.closing may be these
+		for n := range shards {
+			commit.Periods[i].Shards[n].Blob = nil
+		}
+	}
+	return nil
 }
 
 // bookedState opens with what the batch before left, or for the first one, with what the history says; and it knows of the
@@ -253,6 +286,13 @@ func (b *rewriting) countElsewhere(o *gatheredObject, times []rating.Instant) {
 func (b *rewriting) countLate(report *Report) {
 	from := sort.Search(len(b.all), func(i int) bool { return b.all[i].Period.Start >= b.From })
 	report.Late, report.LateObjects = 0, nil
+	for _, key := range slices.Sorted(maps.Keys(b.before)) {
+		o := b.before[key]
+		if from > 0 && o.lost(b.all[0].Period.Start, b.all[from].Period.Start) ||
+			b.first < len(b.all) && o.lost(b.all[b.first].Period.Start, rating.Never) {
+			report.Replaced = append(report.Replaced, key)
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(b.others)) {
 		late := int64(0)
 		for number, rows := range b.others[key] {
@@ -277,13 +317,19 @@ func (b *rewriting) unchanged() map[string]bool {
 	return names
 }
 
-// drop leaves periods out of the report.
+// drop leaves periods out of the report, and their rows.
 func (r *Report) drop(names map[string]bool) {
-	r.Unchanged = 0
+	r.Unchanged, r.Rows = 0, RowCounts{Read: r.Read}
 	r.Periods = slices.DeleteFunc(r.Periods, func(p PeriodReport) bool {
 		if names[p.Name] {
 			r.Unchanged++
 		}
 		return names[p.Name]
 	})
+	for i := range r.Periods {
+		rows := r.Periods[i].Rows
+		rows.Read = 0
+		r.Rows.add(&rows)
+	}
+	r.Rows.OutOfPeriod = r.Read - r.Rows.inPeriod()
 }

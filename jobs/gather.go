@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,7 @@ type gathered struct {
 	shuffle    *shuffle.Shuffle
 	quarantine *quarantine
 	read       int64
+	absent     []Known // that were read before, can hold rows of the periods, and are not listed
 }
 
 // gatheredObject is a usage object and what was found in it.
@@ -48,7 +51,9 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	}
 	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir)}
 	var bytes int64
+	listed := make(map[string]bool, len(objects))
 	for _, o := range objects {
+		listed[o.Key] = true
 		k, same := known[o.Key]
 		same = same && k.Object == o
 		if same && !run.mayHold(&k) {
@@ -65,6 +70,11 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		bytes += o.Size
 		g.objects = append(g.objects, gatheredObject{Known: k, before: before, fresh: !same, rejected: map[int]int64{}})
 		g.keys = append(g.keys, o.Key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(known)) {
+		if k := known[key]; !listed[key] && run.mayHold(&k) {
+			g.absent = append(g.absent, k)
+		}
 	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
 		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
@@ -143,16 +153,10 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 	switch {
 	case err == nil:
 		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
-		if o.before != nil && o.before.SHA256 == o.SHA256 && o.before.Home != o.Home {
-			g.keepHome(run, n, o.before.Home)
+		if o.late = sink.late; o.before != nil && o.before.SHA256 == o.SHA256 { // it was copied or touched, and says what it said
+			o.Home, o.late, o.elsewhere, o.before = o.before.Home, 0, nil, nil
 		}
-		if !o.homeless { // then no period has it among its inputs on that account
-			o.Home = rating.Beginning
-		}
-		o.late = sink.late
-		if o.before != nil && o.before.SHA256 == o.SHA256 {
-			o.late = 0
-		}
+		g.house(run, n)
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
 		return g.reject(run, n, bad)
@@ -162,26 +166,20 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 	return fmt.Errorf("read usage object %s: %w", o.Key, err)
 }
 
-// keepHome leaves the rows that belong to no period where they stood, since the object was copied or touched, but says what
-// it said.
-func (g *gathered) keepHome(run *work, n int32, home rating.Instant) {
+// house puts the rows of an object that belong to no period where they stand. Only now is it known whether the object says
+// what it said when it was read before.
+func (g *gathered) house(run *work, n int32) {
 	o := &g.objects[n]
-	from, _ := run.periodOf(o.Home)
-	to, ok := run.periodOf(home)
+	if !o.homeless { // then no period has it among its inputs on that account
+		o.Home = rating.Beginning
+		return
+	}
+	period, ok := run.periodOf(o.Home)
 	if !ok {
-		to = -1
+		o.outOfPeriod += g.quarantine.rehome(n, -1)
+		return
 	}
-	moved := g.quarantine.rehome(n, int32(to))
-	if o.rejected[from] -= moved; o.rejected[from] == 0 {
-		delete(o.rejected, from)
-	}
-	switch {
-	case !ok:
-		o.outOfPeriod += moved
-	case moved > 0:
-		o.rejected[to] += moved
-	}
-	o.Home = home
+	o.rejected[period] += g.quarantine.rehome(n, int32(period))
 }
 
 // reject puts a whole object into the quarantine: no record of it settles.
@@ -218,18 +216,7 @@ func (o *objectSink) Records(r *rating.Records) error {
 	if o.run.only != rating.None {
 		r = o.filter.keep(o.catalog, o.run.only, r)
 	}
-	object := &o.gathered.objects[o.number]
-	switch {
-	case !object.fresh:
-	case o.run.rewriting != nil:
-		o.run.rewriting.countElsewhere(object, r.Time)
-	case o.run.opening != nil:
-		for _, t := range r.Time {
-			if o.run.settledFrom <= t && t < o.run.periods[0].Period.Start {
-				o.late++
-			}
-		}
-	}
+	o.countLate(&o.gathered.objects[o.number], r.Time...)
 	err := o.writer.Records(r)
 	o.busy += o.clock().Sub(started)
 	return err
@@ -238,17 +225,33 @@ func (o *objectSink) Records(r *rating.Records) error {
 // Reject keeps a row for the period it belongs to; a row that belongs to none stands in its object's home period.
 func (o *objectSink) Reject(r *rating.Rejected) error {
 	object := &o.gathered.objects[o.number]
-	at := r.Time
 	if isHomeless(r) {
-		at, object.homeless = object.Home, true
+		object.homeless = true
+		return o.gathered.quarantine.add(o.number, 0, r) // until house
 	}
-	period, ok := o.run.periodOf(at)
+	o.countLate(object, r.Time)
+	period, ok := o.run.periodOf(r.Time)
 	if !ok {
 		object.outOfPeriod++
 		return nil
 	}
 	object.rejected[period]++
 	return o.gathered.quarantine.add(o.number, int32(period), r)
+}
+
+// countLate counts rows of periods that were settled before, of an object that no run has read like this.
+func (o *objectSink) countLate(object *gatheredObject, times ...rating.Instant) {
+	switch {
+	case !object.fresh:
+	case o.run.rewriting != nil:
+		o.run.rewriting.countElsewhere(object, times)
+	case o.run.opening != nil:
+		for _, t := range times {
+			if o.run.settledFrom <= t && t < o.run.periods[0].Period.Start {
+				o.late++
+			}
+		}
+	}
 }
 
 // isHomeless tells whether a row belongs to no period.

@@ -20,6 +20,7 @@ type Report struct {
 	Rows    RowCounts // over all periods; in a period's own counts, other periods' rows are out of period
 	// Late counts rows of periods that had been settled before their object came, or changed: nothing has settled them.
 	Late        int64
+	Replaced    []string // objects of which rows of settled periods had been read with other content
 	Unchanged   int      // periods of a backfill that came to what was settled, and stay as they are
 	LateObjects []string // some of the objects
 	Elapsed     time.Duration

@@ -152,6 +152,9 @@ func (r *Report) take(run *work, g *gathered) {
 		if r.Late += o.late; o.late > 0 && len(r.LateObjects) < maxLateExamples {
 			r.LateObjects = append(r.LateObjects, o.Key)
 		}
+		if run.rewriting == nil && o.lost(run.settledFrom, run.periods[0].Period.Start) {
+			r.Replaced = append(r.Replaced, o.Key)
+		}
 	}
 	r.Objects, r.Read = len(r.read), 0
 	for _, rows := range r.read {
@@ -159,6 +162,13 @@ func (r *Report) take(run *work, g *gathered) {
 	}
 	r.Rows.Read = r.Read
 	r.Rows.OutOfPeriod = r.Read - r.Rows.inPeriod()
+}
+
+// lost tells whether an object had rows of a time with other content than it has now, so that what was settled of it may
+// stand no longer.
+func (o *gatheredObject) lost(from, to rating.Instant) bool {
+	b := o.before
+	return b != nil && b.SHA256 != [32]byte{} && b.First <= b.Last && b.First < to && b.Last >= from
 }
 
 func (c *RowCounts) inPeriod() int64 { return c.Settled + c.Duplicate + c.Superseded + c.Quarantined }
@@ -244,11 +254,7 @@ func discard(revisions []Revision) (err error) {
 func (s *Settle) commit(ctx context.Context, run *work, g *gathered, commit *Commit, revisions []Revision) error {
 	started := s.Clock()
 	defer func() { run.stages.add(stageCommit, s.Clock().Sub(started)) }()
-	for i := range g.objects {
-		if !g.objects[i].bad { // a bad object is looked at again each time
-			commit.Objects = append(commit.Objects, g.objects[i].Known)
-		}
-	}
+	commit.Objects = append(commit.Objects, g.remembered()...)
 	if err := s.Output.Sync(ctx); err != nil {
 		return err
 	}
@@ -260,6 +266,31 @@ func (s *Settle) commit(ctx context.Context, run *work, g *gathered, commit *Com
 		return err
 	}
 	return nil
+}
+
+// remembered is what the state is to know of the objects: those that were read, as they are. What was away or bad while
+// periods were settled that it has rows of is forgotten, so that its return is noticed.
+func (g *gathered) remembered() []Known {
+	objects := make([]Known, 0, len(g.objects)+len(g.absent))
+	for i := range g.objects {
+		o := &g.objects[i]
+		switch {
+		case !o.bad:
+			objects = append(objects, o.Known)
+		case o.before != nil || !o.fresh:
+			objects = append(objects, forgotten(o.Known))
+		}
+	}
+	for _, k := range g.absent {
+		objects = append(objects, forgotten(k))
+	}
+	return objects
+}
+
+// forgotten is an object of which no version is known.
+func forgotten(k Known) Known {
+	k.Version, k.SHA256 = "", [32]byte{}
+	return k
 }
 
 // publish tells readers without database access what is current; it also mends what an earlier run could not write.

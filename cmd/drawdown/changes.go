@@ -56,7 +56,10 @@ func changeOf(stands, out *settlement.Output, was *jobs.Booked, is *jobs.PeriodR
 
 // compareRevisions adds up what two revisions of a period differ in.
 func compareRevisions(before, after *published) (periodChange, error) {
-	c := periodChange{Period: after.name, Was: before.current.Revision, Is: after.current.Revision}
+	c := periodChange{
+		Period: after.name, Was: before.current.Revision, Is: after.current.Revision,
+		Charges: []chargeChange{}, Packages: []packageChange{},
+	}
 	charges, packages := map[[3]string]*chargeChange{}, map[[2]string]*packageChange{}
 	for _, side := range []struct {
 		p    *published

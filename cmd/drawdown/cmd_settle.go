@@ -40,6 +40,14 @@ func (s *settleCmd) Run(a *app) error {
 	}
 	r, err := a.settle(c, until, s.DryRun)
 	if err != nil {
+		if r != nil && len(r.Periods) > 0 && !a.flags.JSON && !a.flags.Quiet { // these stand, whatever failed then
+			a.printSettle(c, r)
+		}
+		if r != nil { // the next run would not say it again
+			if waiting := waitingRows("settle", r); waiting != nil {
+				fmt.Fprintln(a.stderr, "drawdown:", waiting)
+			}
+		}
 		return err
 	}
 	more := a.morePending(c, r, until)
@@ -98,6 +106,10 @@ func waitingRows(op string, r *jobs.Report) error {
 	}
 	if r.Late > 0 {
 		waits = append(waits, counted(r.Late, "row came", "rows came")+" after their period was settled, and wait for a backfill")
+	}
+	if n := len(r.Replaced); n > 0 {
+		waits = append(waits, counted(int64(n), "object was", "objects were")+" settled with other content, and "+
+			map[bool]string{true: "waits", false: "wait"}[n == 1]+" for a backfill ("+strings.Join(r.Replaced[:min(n, 5)], ", ")+")")
 	}
 	if len(waits) == 0 || r.DryRun {
 		return nil

@@ -99,7 +99,7 @@ func (a *app) backfillIn(
 	}
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
-		History: &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}},
+		History: &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}, held},
 		Same: func(_ context.Context, was, is string) (bool, error) {
 			return sameSettlement(stands, out, was, is)
 		},
@@ -117,7 +117,10 @@ func (a *app) backfillIn(
 }
 
 // history makes a store.Store what a backfill reads of what was settled.
-type history struct{ *state }
+type history struct {
+	*state
+	held *heldLease // nil for a dry run
+}
 
 func (h *history) Booked(ctx context.Context) ([]jobs.Booked, error) {
 	if _, err := h.Last(ctx); err != nil { // also looks at the number of shards
@@ -170,4 +173,12 @@ func manifestAt(out *settlement.Output, key string) (*settlement.Manifest, error
 		return nil, fmt.Errorf("read manifest %s: %w", key, err)
 	}
 	return m, nil
+}
+
+func (h *history) Keep(ctx context.Context, states []jobs.SealedState) error {
+	stored := make([]store.ShardState, len(states))
+	for n, s := range states {
+		stored[n] = store.ShardState{Shard: n, SHA256: s.SHA256, Payers: int64(s.Payers), Packages: int64(s.Packages), Content: s.Blob}
+	}
+	return h.store.PutStates(ctx, h.held.lease, stored)
 }
