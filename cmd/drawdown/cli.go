@@ -33,6 +33,7 @@ type cli struct {
 	Periods  periodsCmd  `cmd:"" help:"Show which periods are pending, settled or closed."`
 	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
+	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
 	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
 	Test     testCmd     `cmd:"" help:"Run conformance cases: try out packages before they are sold."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
