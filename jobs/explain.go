@@ -471,6 +471,7 @@ func (x *explaining) search(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list usage objects: %w", err)
 	}
+	x.Bucket.Expect(objects)
 	for _, o := range objects {
 		sink := &idSearch{id: x.id, object: o.Key}
 		summary, err := x.Reader.Read(ctx, o, sink)

@@ -52,9 +52,12 @@ func (x *explaining) replay(ctx context.Context, b *openBooks, account int32) (*
 }
 
 // fixedBucket lists the objects that it is given.
-type fixedBucket []Object
+type fixedBucket struct {
+	Bucket
+	objects []Object
+}
 
-func (b fixedBucket) List(context.Context) ([]Object, []string, error) { return b, nil, nil }
+func (b fixedBucket) List(context.Context) ([]Object, []string, error) { return b.objects, nil, nil }
 
 // forgetful is a state that remembers no object, so that each one is read.
 type forgetful struct{ State }
@@ -63,14 +66,14 @@ func (forgetful) Objects(context.Context) (map[string]Known, error) { return nil
 
 // inputs gives the objects of a settlement, but for those that changed since, and those that it could not read.
 func (x *explaining) inputs(b *openBooks) fixedBucket {
-	var objects fixedBucket
+	var objects []Object
 	for key, o := range x.found {
 		if x.standing(b, key) == same && o.sha256 != [32]byte{} {
 			objects = append(objects, o.Object)
 		}
 	}
 	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Key, b.Key) })
-	return objects
+	return fixedBucket{x.Bucket, objects}
 }
 
 func (x *explaining) replayGathered(ctx context.Context, r *replay, run *work, b *openBooks, g *gathered, account int32) error {

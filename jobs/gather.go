@@ -72,6 +72,11 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
 	}
+	expected := make([]Object, len(g.objects))
+	for i := range g.objects {
+		expected[i] = g.objects[i].Object
+	}
+	s.Bucket.Expect(expected)
 	if err := s.readAll(ctx, run, g); err != nil {
 		return nil, errors.Join(err, g.close())
 	}

@@ -32,6 +32,8 @@ type Sink interface {
 // Bucket lists usage objects by key, and names that are none.
 type Bucket interface {
 	List(ctx context.Context) (objects []Object, ignored []string, err error)
+	// Expect says which objects are going to be read, in their order, so that they can be fetched ahead.
+	Expect([]Object)
 }
 
 // Reader decodes usage objects; many at a time. An object that cannot be read whole is an [ObjectError].

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"math/big"
-	"path"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -28,14 +26,13 @@ func readResults(dir string) (*results, error) {
 	}
 	r := &results{tables: map[string][]resultRow{}}
 	for _, period := range keysOf(current) {
-		file := filepath.Join(dir, filepath.FromSlash(current[period].Manifest))
-		manifest, err := settlement.OpenManifest(file)
+		p, err := openPublished(out, period, current[period])
 		if err != nil {
 			return nil, err
 		}
 		r.tables["balances"] = nil
-		for _, f := range manifest.Files {
-			if err := r.read(f.Table, path.Join(filepath.Dir(file), f.Name)); err != nil {
+		for _, f := range p.manifest.Files {
+			if err := r.read(f.Table, p.file(f.Name)); err != nil {
 				return nil, err
 			}
 		}
@@ -51,7 +48,7 @@ func readResults(dir string) (*results, error) {
 }
 
 // read appends the rows of a file.
-func (r *results) read(table, file string) (err error) {
+func (r *results) read(table string, file settlement.Source) (err error) {
 	var rows []resultRow
 	switch table {
 	case "lines":

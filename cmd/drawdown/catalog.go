@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"drawdown/rating"
@@ -57,22 +56,18 @@ func sourceHash(source *catalog.Source) [sha256.Size]byte {
 
 // catalog gives the catalog that settle would use now, and changes nothing.
 func (a *app) catalog(c *Config) (compiled *rating.Catalog, err error) {
-	if _, err := os.Stat(c.State); isMissing(err) && c.Catalog != "" {
-		compiled, _, err := c.catalogFiles(c.Catalog)
-		return compiled, err
-	}
 	err = a.reading(c, func(st *store.Store) error {
 		compiled, _, err = a.catalogIn(c, st, lookUp)
 		return err
 	})
+	if errors.Is(err, store.ErrEmpty) && c.Catalog != "" {
+		compiled, _, err = c.catalogFiles(c.Catalog)
+	}
 	return compiled, err
 }
 
 // reading opens the state for reading, for as long as something is done with it.
 func (a *app) reading(c *Config, do func(*store.Store) error) error {
-	if _, err := os.Stat(c.State); isMissing(err) {
-		return &failure{op: "open state", err: fmt.Errorf("there is no %s yet", c.State), hint: "`drawdown settle` makes it, and so does `drawdown catalog apply`"}
-	}
 	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
 	if err != nil {
 		return &failure{op: "open state", err: err}

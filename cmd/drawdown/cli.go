@@ -32,8 +32,10 @@ type cli struct {
 	Packages packagesCmd `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
 	Periods  periodsCmd  `cmd:"" help:"Show which periods are pending, settled or closed."`
 	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`
+	Verify   verifyCmd   `cmd:"" help:"Check all that was settled: files, manifests, balances, notices."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
 	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
+	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
 	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
 	Test     testCmd     `cmd:"" help:"Run conformance cases: try out packages before they are sold."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`

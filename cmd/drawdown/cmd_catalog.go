@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"drawdown/rating"
@@ -52,16 +51,17 @@ func (k *catalogCheckCmd) Run(a *app) error {
 
 // checkApplied checks files together with what the database has of the catalog and of settled periods, if there is one.
 func (a *app) checkApplied(c *Config, source *catalog.Source) error {
-	if _, err := os.Stat(c.State); isMissing(err) {
-		return nil
-	}
-	return a.reading(c, func(st *store.Store) error {
+	err := a.reading(c, func(st *store.Store) error {
 		compiled, plan, err := a.planCatalog(c, st, source)
 		if err != nil {
 			return err
 		}
 		return a.checkSettled(st, source, plan.Merged, compiled)
 	})
+	if errors.Is(err, store.ErrEmpty) {
+		return nil
+	}
+	return err
 }
 
 // catalogPaths gives the files that were named, or the configuration's, and the configuration; without one, a default.

@@ -92,7 +92,12 @@ func writeDemo(dir string) error {
 
 // tour shows what the settlement says, and what to try next.
 func (a *app) tour(c *Config, dir string) error {
-	p, err := c.settledBy("demo", rating.Never)
+	out, err := c.openOutput(a.ctx, c.Memory)
+	if err != nil {
+		return &failure{op: "demo", err: err}
+	}
+	defer out.Close()
+	p, err := settledBy(out, "demo", rating.Never)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (a *app) tour(c *Config, dir string) error {
 	}
 	a.say("\n%s\n", a.ink.bold("What is left of the packages, at 20:00"))
 	a.printPackages(views)
-	periods, err := c.allPublished()
+	periods, err := allPublished(out)
 	if err != nil {
 		return &failure{op: "demo", err: err}
 	}
@@ -128,14 +133,14 @@ func (a *app) tour(c *Config, dir string) error {
 }
 
 // allPublished opens all settled periods, oldest first.
-func (c *Config) allPublished() ([]*published, error) {
-	current, err := c.publishedPeriods()
+func allPublished(out *settlement.Output) ([]*published, error) {
+	current, err := out.ReadCurrent()
 	if err != nil {
 		return nil, err
 	}
 	var all []*published
 	for _, name := range keysOf(current) {
-		p, err := c.openPublished(name, current[name])
+		p, err := openPublished(out, name, current[name])
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"drawdown/rating"
 	"drawdown/writers/export"
+	"drawdown/writers/settlement"
 	"drawdown/writers/store"
 )
 
@@ -40,6 +41,7 @@ type exportJob struct {
 	config  *Config
 	command *exportCmd
 	catalog *rating.Catalog
+	output  *settlement.Output
 	from    rating.Instant
 	to      rating.Instant
 	before  []*published // from the first settled period up to from, where the history counts
@@ -57,6 +59,10 @@ func (k *exportCmd) Run(a *app) error {
 		return err
 	}
 	j := &exportJob{app: a, config: c, command: k, closed: map[string]bool{}, show: a.progress()}
+	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
+		return &failure{op: "export", err: err}
+	}
+	defer j.output.Close()
 	if err := j.open(); err != nil {
 		return err
 	}

@@ -60,7 +60,12 @@ func (k *packagesCmd) Run(a *app) error {
 	if _, known := compiled.AccountIndex([]byte(k.Account)); !known && k.Account != "" {
 		return &failure{op: "packages", err: fmt.Errorf("there is no account %q", k.Account), code: exitUsage, hint: "`drawdown catalog show` lists them"}
 	}
-	p, err := c.settledBy("packages", by)
+	out, err := c.openOutput(a.ctx, c.Memory)
+	if err != nil {
+		return &failure{op: "packages", err: err}
+	}
+	defer out.Close()
+	p, err := settledBy(out, "packages", by)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"os"
+	"errors"
 
 	"drawdown/jobs"
 	"drawdown/rating"
@@ -72,14 +72,12 @@ func (k *periodsCmd) Run(a *app) error {
 // up to the one that is running.
 func (a *app) periodViews(c *Config, last int) ([]periodView, int, error) {
 	var settled []store.Revision
-	if _, err := os.Stat(c.State); !isMissing(err) {
-		err := a.reading(c, func(st *store.Store) (err error) {
-			settled, err = st.Periods(a.ctx)
-			return err
-		})
-		if err != nil {
-			return nil, 0, err
-		}
+	err := a.reading(c, func(st *store.Store) (err error) {
+		settled, err = st.Periods(a.ctx)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrEmpty) {
+		return nil, 0, err
 	}
 	var views []periodView
 	next := c.Start

@@ -17,6 +17,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
+	"drawdown/writers/store"
 )
 
 // Config is drawdown.yaml. Every key is also a variable, as DRAWDOWN_SETTLEMENT_PERIOD; docs/operations.md lists them.
@@ -111,13 +113,16 @@ func parseConfig(data []byte, file string, env []string) (*Config, error) {
 
 // check finds what is wrong with values that fit their fields; dir is what relative paths are relative to.
 func (c *Config) check(d *decoder, dir string) {
+	c.checkState(d)
 	for _, place := range []struct{ key, value string }{
-		{"state", c.State}, {"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
+		{"usage.url", c.Usage.URL}, {"output.url", c.Output.URL}, {"catalog", c.Catalog}, {"temp_dir", c.TempDir},
 	} {
 		scheme, _, remote := strings.Cut(place.value, "://")
 		switch {
+		case isRemote(place.value) && (place.key == "usage.url" || place.key == "output.url"):
+			c.checkBucket(d, place.key, place.value)
 		case remote:
-			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported yet (issue 3)", scheme)
+			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "%s:// is not supported", scheme)
 		case place.value == "" && place.key != "catalog" && place.key != "temp_dir":
 			d.faultAt(place.key, "write the path of a "+placeNoun[place.key], "the value is empty")
 		}
@@ -153,9 +158,33 @@ func (c *Config) check(d *decoder, dir string) {
 	c.checkStart(d)
 }
 
+// isRemote tells the address of a bucket from a path.
+func isRemote(place string) bool { return strings.HasPrefix(place, bucket.Scheme) }
+
+// checkBucket finds faults of an address. They do not repeat it: somebody may have written credentials there.
+func (c *Config) checkBucket(d *decoder, key, place string) {
+	if _, err := bucket.Parse(place); err != nil {
+		message, hint, _ := strings.Cut(err.Error(), "; ")
+		d.faultAt(key, hint, "%s", message)
+	}
+}
+
+// checkState looks at the URL of a database, of which no part may be shown: it may hold a password.
+func (c *Config) checkState(d *decoder) {
+	switch {
+	case c.State == "":
+		d.faultAt("state", "write the path of an SQLite file, such as drawdown.db, or the URL of a PostgreSQL database", "the value is empty")
+	case store.IsURL(c.State):
+		if err := store.CheckURL(c.State); err != nil {
+			message, hint, _ := strings.Cut(err.Error(), "; ")
+			d.faultAt("state", hint, "%s", message)
+		}
+	}
+}
+
 var placeNoun = map[string]string{
-	"state": "SQLite file, such as drawdown.db", "usage.url": "folder, such as ./usage",
-	"output.url": "folder, such as ./settlements", "catalog": "file or folder, such as ./catalog.yaml",
+	"usage.url":  "folder, such as ./usage, or of a bucket, s3://BUCKET/PREFIX",
+	"output.url": "folder, such as ./settlements, or of a bucket, s3://BUCKET/PREFIX", "catalog": "file or folder, such as ./catalog.yaml",
 	"temp_dir": "folder, such as /var/tmp",
 }
 
@@ -181,8 +210,14 @@ func (c *Config) checkStart(d *decoder) {
 	c.Start = first.Start
 }
 
-// within says whether a path is a folder or something below it. A folder that exists is known by any name.
+// within says whether a path is a folder or something below it; a bucket's prefix likewise. A folder that exists is known by
+// any name.
 func within(path, folder string) bool {
+	if isRemote(path) || isRemote(folder) {
+		inner, innerErr := bucket.Parse(path)
+		outer, outerErr := bucket.Parse(folder)
+		return innerErr == nil && outerErr == nil && inner.Within(outer)
+	}
 	below, err := filepath.Rel(filepath.Clean(folder), filepath.Clean(path))
 	if err == nil && filepath.IsLocal(below) {
 		return true
@@ -203,8 +238,11 @@ func within(path, folder string) bool {
 	}
 }
 
-// realPath makes a path absolute and follows links, as far as there is something.
+// realPath makes a path absolute and follows links, as far as there is something. A bucket has neither.
 func realPath(dir, path string) string {
+	if isRemote(path) {
+		return path
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
@@ -225,7 +263,7 @@ func realPath(dir, path string) string {
 
 func (c *Config) resolvePaths(dir string) {
 	for _, path := range []*string{&c.State, &c.Usage.URL, &c.Output.URL, &c.Catalog, &c.TempDir} {
-		if *path != "" && !filepath.IsAbs(*path) {
+		if *path != "" && !filepath.IsAbs(*path) && !strings.Contains(*path, "://") {
 			*path = filepath.Join(dir, *path)
 		}
 	}

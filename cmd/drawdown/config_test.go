@@ -36,7 +36,7 @@ func TestTempDir(t *testing.T) {
 			t.Errorf("%q %q: %+v %v", c.text, c.env, got, err)
 		}
 	}
-	if _, err := parse("temp_dir: s3://bucket\n"); err == nil || !strings.Contains(err.Error(), "line 2: temp_dir: s3:// is not supported yet") {
+	if _, err := parse("temp_dir: s3://bucket\n"); err == nil || !strings.Contains(err.Error(), "line 2: temp_dir: s3:// is not supported") {
 		t.Error(err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -58,21 +58,15 @@ func key(r resultRow, columns ...string) string {
 // checkBooks checks all that an auditor can check with the files alone: nothing is lost, nothing comes from nowhere.
 func checkBooks(t testing.TB, s *site) {
 	t.Helper()
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		t.Fatal(err)
-	}
+	current := s.publishedPeriods()
 	var before *published
 	closing := books{}
 	for _, name := range keysOf(current) {
-		p, err := s.config().openPublished(name, current[name])
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := s.openPublished(name, current[name])
 		tables := &results{tables: map[string][]resultRow{}}
 		for _, f := range p.manifest.Files {
-			file := filepath.Join(p.dir, f.Name)
-			if data, err := os.ReadFile(file); err != nil || !slices.Equal(sum(data), f.SHA256) || int64(len(data)) != f.Size {
+			file := p.file(f.Name)
+			if data, err := p.output.ReadFile(path.Join(p.dir, f.Name)); err != nil || !slices.Equal(sum(data), f.SHA256) || int64(len(data)) != f.Size {
 				t.Errorf("%s: %s is not what the manifest says: %v", name, f.Name, err)
 			}
 			if err := tables.read(f.Table, file); err != nil {
@@ -428,4 +422,41 @@ func TestRandomCatalogRowsThatComeLate(t *testing.T) {
 		}
 		checkBooks(t, s)
 	})
+}
+
+// TestFaultyRowsOfTheDatabaseSettleNothing: leaving them out would charge usage that is paid for, so the run names all of
+// them and stops, and goes on when they are mended.
+func TestFaultyRowsOfTheDatabaseSettleNothing(t *testing.T) {
+	t.Parallel()
+	test := func(t *testing.T, state string) {
+		w := newWorld(12, smallWorld)
+		want, s := newSite(t, w), newSiteIn(t, state, w)
+		half := rating.InstantOf(w.start.AddDate(0, 0, 2))
+		want.settleUntil(w.later(), half)
+		s.settleUntil(w.later(), half)
+		before, state1 := s.current(), s.visible()
+		account := strings.TrimPrefix(s.query(`SELECT id FROM accounts ORDER BY id LIMIT 1`)[0], "id=")
+		for i, row := range []string{
+			`'2026-10-24T08:00:00Z', '2026-10-24T07:00:00Z', '[{"meter": "no such meter"}]'`, // ends before it begins, and covers nothing
+			`'2026-10-24', '2026-10-24', '[{"metre": "x"}]'`,
+		} {
+			s.exec(fmt.Sprintf(`INSERT INTO packages (id, account, kind, quota, effective, expires, covers)
+				VALUES ('bad%d', '%s', 'pay_per_use', '1', %s)`, i, account, row))
+			code, stderr := s.settleCommand(w)
+			if code != exitUsage || !strings.Contains(stderr, fmt.Sprintf("bad%d", i)) {
+				t.Errorf("it ended with %d: %s", code, stderr)
+			}
+			if i == 0 && (!strings.Contains(stderr, "no such meter") || !strings.Contains(stderr, "expires")) {
+				t.Errorf("it does not name all that is wrong: %s", stderr)
+			}
+		}
+		same(t, "files", before, s.current())
+		same(t, "state", state1, s.visible())
+		s.exec(`DELETE FROM packages WHERE id LIKE 'bad%'`)
+		want.settle(w)
+		s.settle(w)
+		sameSite(t, "in the end", want, s)
+	}
+	t.Run("SQLite", func(t *testing.T) { test(t, "") })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, server.Get(t).Fresh(t)) })
 }

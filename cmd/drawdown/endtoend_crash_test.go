@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -24,27 +25,21 @@ var errBoom = errors.New("boom")
 // out.
 func (s *site) current() map[string]string {
 	s.t.Helper()
-	all := tree(s.t, s.path("settlements"))
+	all := s.output()
 	files := map[string]string{"current.json": all["current.json"]}
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	current := s.publishedPeriods()
 	for name, c := range current {
-		p, err := s.config().openPublished(name, c)
-		if err != nil {
-			s.t.Fatal(err)
-		}
+		p := s.openPublished(name, c)
 		names := []string{"manifest.json"}
 		for _, f := range p.manifest.Files {
 			names = append(names, f.Name)
 		}
 		for _, name := range names {
-			data, err := os.ReadFile(filepath.Join(p.dir, name))
+			data, err := p.output.ReadFile(path.Join(p.dir, name))
 			if err != nil {
 				s.t.Error(err)
 			}
-			files[tokenPattern.ReplaceAllString(filepath.Base(filepath.Dir(p.dir))+"/"+filepath.Base(p.dir), "rev=$1")+"/"+name] = sum(data).String()
+			files[tokenPattern.ReplaceAllString(p.dir, "rev=$1")+"/"+name] = sum(data).String()
 		}
 	}
 	return files
@@ -187,11 +182,12 @@ func TestKilledAnywhere(t *testing.T) {
 // checkCommits: a site in the midst has whole commits only.
 func (s *site) checkCommits(t *testing.T) {
 	t.Helper()
-	if _, err := os.Stat(s.path("drawdown.db")); err != nil {
-		return // killed before it began
+	st, err := store.Open(t.Context(), s.config().State, store.ReadOnly)
+	if errors.Is(err, store.ErrEmpty) || err != nil && strings.Contains(err.Error(), "any command that writes") {
+		return // killed before it began, or while it made the tables
 	}
-	if n := len(s.query(`SELECT 1 FROM sqlite_master WHERE name = 'revision'`)); n == 0 {
-		return
+	if err := errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
 	}
 	if rows := s.query(`SELECT COUNT(*) AS n FROM revision`); rows[0] != "n=0" && rows[0] != "n=62" && rows[0] != "n=64" {
 		t.Errorf("a commit is there in part: %s periods", rows[0])
@@ -239,6 +235,103 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Error("none of them settled")
 	}
 	sameSite(t, "in the end", want, s)
+}
+
+// TestPostgresSettlesTheSameBytes: where the state is makes no difference to what is settled.
+func TestPostgresSettlesTheSameBytes(t *testing.T) {
+	t.Parallel()
+	state := strings.Replace(server.Get(t).Fresh(t), "@", ":s3cret@", 1) // of which nobody is to hear
+	w := newWorld(10, smallWorld)
+	want, s := newSite(t, w), newSiteIn(t, state, w)
+	half := rating.InstantOf(w.start.AddDate(0, 0, 2))
+	for _, site := range []*site{want, s} {
+		site.settleUntil(w.later(), half)
+		site.settle(w)
+	}
+	sameSite(t, "in the end", want, s)
+	checkBooks(t, s)
+	told := strings.Join(s.query(`SELECT * FROM run`), "") + strings.Join(s.query(`SELECT * FROM revision`), "")
+	for name := range s.output() {
+		if content, err := os.ReadFile(s.path("settlements/" + name)); err == nil {
+			told += string(content)
+		}
+	}
+	if strings.Contains(told, "s3cret") {
+		t.Error("the password stands in what was written")
+	}
+	for _, args := range [][]string{{"runs"}, {"periods"}, {"packages"}, {"catalog", "show"}, {"settle", "--dry-run"}} {
+		if cmd := s.command(w, args...); cmd.Run() != nil {
+			t.Errorf("%v: %s", args, cmd.Stderr)
+		}
+	}
+}
+
+// TestClocksMustAgree: a lease is judged by its age, on the clocks of several machines.
+func TestClocksMustAgree(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	w := newWorld(13, worldShape{records: 50, days: 2})
+	s := newSiteIn(t, state, w)
+	for _, skew := range []time.Duration{-40 * time.Second, 40 * time.Second} {
+		a := s.app(w.later())
+		a.clock = func() time.Time { return time.Now().Add(skew) }
+		if _, err := a.settle(s.config(), w.until(), false); err == nil || !strings.Contains(err.Error(), "40s apart") {
+			t.Errorf("error %v", err)
+		}
+	}
+	s.settle(w)
+}
+
+// TestPostgresSettlesTheDemo, hour by hour.
+func TestPostgresSettlesTheDemo(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	files := map[string]map[string]string{}
+	for name, setting := range map[string]string{"SQLite": "NO_COLOR=1", "PostgreSQL": "DRAWDOWN_STATE=" + state} {
+		dir := fastDir(t)
+		cmd := exec.Command("drawdown", "--quiet", "demo", dir)
+		cmd.Env = append(os.Environ(), setting)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		files[name] = tree(t, filepath.Join(dir, "settlements"))
+	}
+	same(t, "files", files["SQLite"], files["PostgreSQL"])
+	if len(files["SQLite"]) < 10 {
+		t.Errorf("only %d files", len(files["SQLite"]))
+	}
+}
+
+// TestEightAtOnceOnPostgres: one settles; the others find the lease held, and say by whom, or find nothing left to do.
+func TestEightAtOnceOnPostgres(t *testing.T) {
+	t.Parallel()
+	state := server.Get(t).Fresh(t)
+	w := newWorld(11, worldShape{records: 2000, days: 3})
+	want, s := newSite(t, w), newSiteIn(t, state, w)
+	want.settle(w)
+	var processes [8]*exec.Cmd
+	for i := range processes {
+		processes[i] = s.command(w, "settle", "--until", spell(w.until().Time()))
+		if err := processes[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := map[int]int{}
+	for _, p := range processes {
+		code, stderr := exitCode(t, p.Wait()), fmt.Sprint(p.Stderr)
+		ended[code]++
+		if code == exitHeld && !strings.Contains(stderr, "another run holds the lease of site test") {
+			t.Errorf("it does not say why: %s", stderr)
+		} else if code != exitHeld && code != exitWaiting && code != exitDone {
+			t.Errorf("it ended with %d: %s", code, stderr)
+		}
+	}
+	t.Logf("exit codes %v", ended)
+	if ended[exitWaiting] != 1 {
+		t.Errorf("exit codes %v", ended)
+	}
+	sameSite(t, "in the end", want, s)
+	same(t, "runs that committed", []string{"n=1"}, s.query(`SELECT COUNT(*) AS n FROM run WHERE state = 'committed'`))
 }
 
 // settleCommand runs the whole program in this process.
@@ -315,9 +408,8 @@ func TestLostLeaseCommitsNothing(t *testing.T) {
 				if reached.Swap(true) {
 					return nil
 				}
-				later := other.app(w.later())
-				later.clock = func() time.Time { return time.Now().Add(2 * store.LeaseTTL) }
-				_, err := later.settle(other.config(), w.until(), false)
+				other.exec(`UPDATE lease SET heartbeat_at = 0`)
+				_, err := other.app(w.later()).settle(other.config(), w.until(), false)
 				return err
 			})
 			_, err := s.trySettle(w.later(), w.until(), false)

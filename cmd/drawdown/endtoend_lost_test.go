@@ -15,11 +15,7 @@ func TestLostFilesAreNoticed(t *testing.T) {
 	s.settle(w)
 	settled := s.published()
 	names := keysOf(settled)
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := current[names[len(names)-1]]
+	last := s.publishedPeriods()[names[len(names)-1]]
 	dir := s.path(filepath.Join("settlements", filepath.Dir(filepath.FromSlash(last.Manifest))))
 	file := filepath.Join(dir, settled[names[len(names)-1]].Files[0].Name)
 	content, err := os.ReadFile(file)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -21,8 +22,10 @@ import (
 
 	"drawdown/jobs"
 	"drawdown/rating"
+	"drawdown/readers/bucket/buckettest"
 	"drawdown/writers/settlement"
 	"drawdown/writers/store"
+	"drawdown/writers/store/storetest"
 )
 
 // site is a folder with a configuration, a catalog and usage.
@@ -31,6 +34,23 @@ type site struct {
 	dir    string
 	tamper func(*jobs.Settle)
 	memory byteSize
+	state  string // a database of PostgreSQL; "": an SQLite file
+	remote string // where the bucket is that holds usage and settlements; "": they are in folders
+}
+
+// server is the PostgreSQL of these tests.
+var server storetest.Shared
+
+// withServer stops the server when all tests have run.
+type withServer struct{ *testing.M }
+
+func (m withServer) Run() int {
+	code := m.M.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	return code
 }
 
 // fastDir is a new folder, in memory where the machine has that: many small files are what these tests write.
@@ -51,7 +71,17 @@ func fastDir(t testing.TB) string {
 // newSite puts a world into a folder of its own. Settings are lines of drawdown.yaml's section settlement.
 func newSite(t testing.TB, w *world, settings ...string) *site {
 	t.Helper()
+	return newSiteIn(t, "", w, settings...)
+}
+
+// newSiteIn is newSite with a state of PostgreSQL; of "", one of SQLite.
+func newSiteIn(t testing.TB, state string, w *world, settings ...string) *site {
+	t.Helper()
 	s := emptySite(t, settings...)
+	if state != "" {
+		s.state = state
+		s.configure("", settings...)
+	}
 	s.write("catalog.yaml", w.catalogYAML(t))
 	for i := range w.objects {
 		s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
@@ -59,9 +89,29 @@ func newSite(t testing.TB, w *world, settings ...string) *site {
 	return s
 }
 
+// newRealSite is newSite on the stores that drawdown is meant for: the state in PostgreSQL, the rest in a bucket of its own.
+func newRealSite(t *testing.T, w *world, settings ...string) *site {
+	t.Helper()
+	endpoint := buckettest.Start(t).Endpoint
+	s := &site{t: t, dir: fastDir(t), state: server.Get(t).Fresh(t), remote: endpoint}
+	s.configure("", settings...)
+	s.write("catalog.yaml", w.catalogYAML(t))
+	usage := openTestBucket(t, endpoint, "usage")
+	for i := range w.objects {
+		content := w.objects[i].content(t)
+		if err := usage.Put(t.Context(), w.objects[i].name, bytes.NewReader(content), int64(len(content)), sha256.Sum256(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
 func emptySite(t testing.TB, settings ...string) *site {
 	t.Helper()
 	s := &site{t: t, dir: fastDir(t)}
+	if os.Getenv("TEST_STATE") == "postgres" { // all of these tests over PostgreSQL
+		s.state = server.Get(t).Fresh(t)
+	}
 	s.configure("", settings...)
 	return s
 }
@@ -69,7 +119,14 @@ func emptySite(t testing.TB, settings ...string) *site {
 // configure writes drawdown.yaml; more goes to its top level.
 func (s *site) configure(more string, settings ...string) {
 	s.t.Helper()
-	config := "site: test\ncatalog: ./catalog.yaml\n" + more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
+	config := "site: test\ncatalog: ./catalog.yaml\n"
+	if s.state != "" {
+		config += "state: " + s.state + "\n"
+	}
+	if s.remote != "" {
+		config += fmt.Sprintf("usage: {url: %q}\noutput: {url: %q}\n", buckettest.URL(s.remote, "usage"), buckettest.URL(s.remote, "settlements"))
+	}
+	config += more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
 	for _, key := range []string{"period: day", "shards: 3", "delay: 0s", "start: " + worldFrom} {
 		name, _, _ := strings.Cut(key, ":")
 		if !slices.ContainsFunc(settings, func(setting string) bool { return strings.HasPrefix(setting, name+":") }) {
@@ -130,18 +187,42 @@ func (s *site) settleUntil(now time.Time, until rating.Instant) *jobs.Report {
 	return report
 }
 
-// published is what the site says is current, period by period.
-func (s *site) published() map[string]*settlement.Manifest {
+// openOutput opens the output until the test ends.
+func (s *site) openOutput() *settlement.Output {
 	s.t.Helper()
-	current, err := s.config().publishedPeriods()
+	out, err := s.config().openOutput(context.Background(), 64<<20)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() { out.Close() })
+	return out
+}
+
+func (s *site) publishedPeriods() map[string]settlement.Current {
+	s.t.Helper()
+	current, err := s.openOutput().ReadCurrent()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return current
+}
+
+func (s *site) openPublished(name string, current settlement.Current) *published {
+	s.t.Helper()
+	p, err := openPublished(s.openOutput(), name, current)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// published is what the site says is current, period by period.
+func (s *site) published() map[string]*settlement.Manifest {
+	s.t.Helper()
+	current := s.publishedPeriods()
 	manifests := map[string]*settlement.Manifest{}
 	for name, c := range current {
-		if manifests[name], err = settlement.OpenManifest(s.path("settlements/" + c.Manifest)); err != nil {
-			s.t.Fatal(err)
-		}
+		manifests[name] = s.openPublished(name, c).manifest
 	}
 	return manifests
 }
@@ -149,17 +230,10 @@ func (s *site) published() map[string]*settlement.Manifest {
 // rows reads a table of all periods, in their order.
 func (s *site) rows(table string) []resultRow {
 	s.t.Helper()
-	current, err := s.config().publishedPeriods()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	current := s.publishedPeriods()
 	all := &results{tables: map[string][]resultRow{}}
 	for _, name := range keysOf(current) {
-		p, err := s.config().openPublished(name, current[name])
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, file := range p.files(table) {
+		for _, file := range s.openPublished(name, current[name]).files(table) {
 			if err := all.read(table, file); err != nil {
 				s.t.Fatal(err)
 			}
@@ -215,12 +289,21 @@ func tree(t testing.TB, dir string) map[string]string {
 	return files
 }
 
-func (s *site) output() map[string]string { return tree(s.t, s.path("settlements")) }
+func (s *site) output() map[string]string {
+	if s.remote != "" {
+		return bucketTree(s.t.(*testing.T), openTestBucket(s.t.(*testing.T), s.remote, "settlements"))
+	}
+	return tree(s.t, s.path("settlements"))
+}
 
 // query reads rows of the state, as texts.
 func (s *site) query(statement string) []string {
 	s.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+s.path("drawdown.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?mode=ro&_pragma=busy_timeout(10000)"
+	if s.state != "" {
+		driver, source = "postgres", s.state
+	}
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -300,7 +383,7 @@ func sameRows(t testing.TB, what string, want, got *site, tables []string, witho
 
 func openStore(t testing.TB, s *site) *store.Store {
 	t.Helper()
-	st, err := store.Open(context.Background(), s.path("drawdown.db"), store.Scratch)
+	st, err := store.Open(context.Background(), s.config().State, store.Scratch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (j *exportJob) choose() error {
 	if err != nil {
 		return err
 	}
-	current, err := c.publishedPeriods()
+	current, err := j.output.ReadCurrent()
 	if err == nil && len(current) > 0 {
 		err = j.states(current, asked)
 	}
@@ -98,7 +98,7 @@ func (j *exportJob) openPeriods(current map[string]settlement.Current, unit rati
 			missing = append(missing, name)
 			continue
 		}
-		p, err := j.config.openPublished(name, c)
+		p, err := openPublished(j.output, name, c)
 		if err != nil {
 			return &failure{op: "export", err: err}
 		}

@@ -125,6 +125,8 @@ func (a *app) withRoom(err error) error {
 	}
 	place, key := c.State+" (and of its -wal beside it)", "state"
 	switch {
+	case store.IsURL(c.State) && store.IsFull(err):
+		return &noRoom{err, "the disk of the database server is full: free space there, and run again; nothing of what failed was committed"}
 	case at == nil:
 	case within(at.Path, c.Output.URL):
 		place, key = c.Output.URL, "output.url"

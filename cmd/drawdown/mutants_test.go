@@ -21,7 +21,7 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		"the token is not looked at", "writers/store/lease.go",
-		[][2]string{{"	if err != nil || kept {\n		return err\n	}\n	err = tx.GetContext", "	if true || err != nil || kept {\n		return nil\n	}\n	err = tx.GetContext"}},
+		[][2]string{{"	if is.Token != l.Token || is.Owner == \"\" {", "	if false {"}},
 		"LostLease", "./cmd/drawdown",
 	},
 	{

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
 	"drawdown/writers/settlement"
 )
 
@@ -15,41 +16,47 @@ type published struct {
 	name     string
 	current  settlement.Current
 	manifest *settlement.Manifest
-	dir      string // of its files
+	output   *settlement.Output
+	dir      string // of its files, in the output
 }
 
-// publishedPeriods gives the names of all settled periods with their current revisions.
-func (c *Config) publishedPeriods() (map[string]settlement.Current, error) {
-	out, err := settlement.OpenOutput(c.Output.URL)
+// openOutput opens output.url. The context is that of all that is done there.
+func (c *Config) openOutput(ctx context.Context, memory byteSize) (*settlement.Output, error) {
+	if !isRemote(c.Output.URL) {
+		return settlement.OpenOutput(c.Output.URL)
+	}
+	address, err := bucket.Parse(c.Output.URL)
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	return out.ReadCurrent()
+	return settlement.OpenBucket(ctx, address, bucket.Settings{Memory: int64(memory) / 32, TempDir: c.TempDir})
 }
 
 // openPublished reads the manifest of a settled period.
-func (c *Config) openPublished(name string, current settlement.Current) (*published, error) {
-	file := filepath.Join(c.Output.URL, filepath.FromSlash(current.Manifest))
-	manifest, err := settlement.OpenManifest(file)
+func openPublished(out *settlement.Output, name string, current settlement.Current) (*published, error) {
+	content, err := out.ReadFile(current.Manifest)
 	if isMissing(err) {
 		return nil, fmt.Errorf("the output has lost the manifest of period %s: %w; restore the folder from a copy", name, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &published{name, current, manifest, filepath.Dir(file)}, nil
+	manifest, err := settlement.ParseManifest(content)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", out.File(current.Manifest), err)
+	}
+	return &published{name, current, manifest, out, path.Dir(current.Manifest)}, nil
 }
 
 // latest gives the newest settled period that ends by an instant; nil where there is none.
-func (c *Config) latest(by rating.Instant) (*published, error) {
-	periods, err := c.publishedPeriods()
+func latest(out *settlement.Output, by rating.Instant) (*published, error) {
+	periods, err := out.ReadCurrent()
 	if err != nil {
 		return nil, err
 	}
 	names := keysOf(periods) // sorted by name is sorted by time
 	for i := len(names) - 1; i >= 0; i-- {
-		p, err := c.openPublished(names[i], periods[names[i]])
+		p, err := openPublished(out, names[i], periods[names[i]])
 		if err != nil {
 			return nil, err
 		}
@@ -65,16 +72,18 @@ func (p *published) end() rating.Instant {
 	return at
 }
 
-// files gives the paths of a table's files.
-func (p *published) files(table string) []string {
-	var files []string
+// files gives a table's files.
+func (p *published) files(table string) []settlement.Source {
+	var files []settlement.Source
 	for _, f := range p.manifest.Files {
 		if f.Table == table {
-			files = append(files, filepath.Join(p.dir, filepath.FromSlash(path.Clean(f.Name))))
+			files = append(files, p.file(f.Name))
 		}
 	}
 	return files
 }
+
+func (p *published) file(name string) settlement.Source { return p.output.File(path.Join(p.dir, name)) }
 
 // balances gives the rows of balances.
 func (p *published) balances() ([]settlement.Balance, error) {
@@ -94,8 +103,8 @@ func (p *published) balances() ([]settlement.Balance, error) {
 var errNothingSettled = errors.New("output.url holds no period settled by then")
 
 // settledBy gives the newest period settled by an instant, or says that there is none.
-func (c *Config) settledBy(op string, by rating.Instant) (*published, error) {
-	p, err := c.latest(by)
+func settledBy(out *settlement.Output, op string, by rating.Instant) (*published, error) {
+	p, err := latest(out, by)
 	if err != nil {
 		return nil, &failure{op: op, err: err}
 	}

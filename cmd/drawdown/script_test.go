@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"drawdown": childMain})
+	testscript.Main(withServer{m}, map[string]func(){"drawdown": childMain})
 }
 
 // TestScripts drives the real program: testdata/scripts has a file for each thing that it does or refuses.

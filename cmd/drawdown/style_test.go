@@ -37,8 +37,14 @@ func walls() []wall {
 		},
 		{
 			[]string{"readers", "writers", "notifier"},
-			func(i string) bool { return !isOurs(i) || i == "drawdown/rating" },
-			"readers, writers and notifier know of rating alone, so that each can be replaced without the others",
+			func(i string) bool { return !isOurs(i) || i == "drawdown/rating" || i == "drawdown/readers/bucket" },
+			"readers, writers and notifier know of rating alone, so that each can be replaced without the others; and of " +
+				"readers/bucket, since usage and settlements lie in the same kind of bucket, and speaking to it is not written twice",
+		},
+		{
+			[]string{"readers/bucket"},
+			func(i string) bool { return !isOurs(i) },
+			"readers/bucket moves bytes, and knows nothing of what they mean",
 		},
 		{
 			[]string{"jobs"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -52,11 +51,15 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, c.Output.URL)
+	out, err := c.openOutput(held.ctx, a.memory(c))
+	if err != nil {
+		return nil, &failure{op: "open output", err: err}
+	}
+	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
-	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, config: c}
+	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
 	if a.tamper != nil {
 		a.tamper(job)
@@ -78,11 +81,10 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "settle", err: fmt.Errorf("make a folder to work in: %w", err), hint: "name a folder that exists in temp_dir"}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	state, mode := c.State, store.ReadOnly
-	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
-		state, mode = filepath.Join(dir, "state.db"), store.ReadWrite
+	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
+	if errors.Is(err, store.ErrEmpty) {
+		st, err = store.Open(a.ctx, filepath.Join(dir, "state.db"), store.Scratch)
 	}
-	st, err := store.Open(a.ctx, state, mode)
 	if err != nil {
 		return nil, &failure{op: "open state", err: err}
 	}
@@ -91,7 +93,11 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	if err != nil {
 		return nil, err
 	}
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	out, err := settlement.OpenOutput(filepath.Join(dir, "settlements"))
+	if err != nil {
+		return nil, &failure{op: "settle", err: err}
+	}
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, out)
 	if err != nil {
 		return nil, err
 	}
@@ -103,33 +109,34 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	return report, err
 }
 
-// job makes a jobs.Settle of a configuration, all but the ledger.
-func (a *app) job(
-	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, outputDir string,
-) (*jobs.Settle, func() error, error) {
-	folder, err := usage.OpenFolder(c.Usage.URL)
-	if err != nil {
-		return nil, nil, &failure{op: "open usage", err: err}
-	}
-	reader, err := usage.NewReader(folder, compiled, c.Usage.Config, rating.InstantOf(a.now))
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	objects, err := newBucket(folder, c)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, folder.Close())
-	}
-	out, err := settlement.OpenOutput(outputDir)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "open output", err: err}, folder.Close())
-	}
-	configSHA256 := c.hash()
-	memory := c.Memory
+// memory is what a run may use.
+func (a *app) memory(c *Config) byteSize {
 	if a.flags.Memory > 0 {
-		memory = byteSize(a.flags.Memory)
+		return byteSize(a.flags.Memory)
 	}
+	return c.Memory
+}
+
+// job makes a jobs.Settle of a configuration, all but the ledger. The output is closed with it, or if there is none.
+func (a *app) job(
+	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, out *settlement.Output,
+) (*jobs.Settle, func() error, error) {
+	memory := a.memory(c)
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
+	lies, err := a.openUsage(ctx, c, memory, progress)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "open usage", err: err}, out.Close())
+	}
+	reader, err := usage.NewReader(lies, compiled, c.Usage.Config, rating.InstantOf(a.now))
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
+	}
+	objects, err := newBucket(lies, c)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
+	}
+	configSHA256 := c.hash()
 	job := &jobs.Settle{
 		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
@@ -143,7 +150,7 @@ func (a *app) job(
 	}
 	closeJob := func() error {
 		progress.done()
-		return errors.Join(out.Close(), folder.Close())
+		return errors.Join(out.Close(), lies.Close())
 	}
 	return job, closeJob, nil
 }
@@ -163,6 +170,9 @@ type heldLease struct {
 
 func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease, error) {
 	process := a.self()
+	if err := a.checkClock(st); err != nil {
+		return nil, &failure{op: command, err: err, hint: "set both clocks, by NTP"}
+	}
 	lease, err := st.AcquireLease(a.ctx, c.Site, process, rating.InstantOf(a.clock()))
 	var held *store.HeldError
 	switch {
@@ -180,6 +190,21 @@ func (a *app) takeLease(c *Config, st *store.Store, command string) (*heldLease,
 	h.ctx, h.cancel = context.WithCancelCause(a.ctx)
 	h.beat.Go(func() { h.heartbeat(a.clock) })
 	return h, nil
+}
+
+// maxSkew is how far the clocks of two machines may be apart: a lease is judged by its age on them.
+const maxSkew = store.LeaseTTL / 2
+
+// checkClock compares this machine's clock with that of the database's server, where it has one.
+func (a *app) checkClock(st *store.Store) error {
+	theirs, ok, err := st.Clock(a.ctx)
+	if err != nil || !ok {
+		return err
+	}
+	if skew := a.clock().Sub(theirs.Time()); skew.Abs() > maxSkew {
+		return fmt.Errorf("the clock of this machine and that of the database's are %v apart: a run could be taken for dead that is alive", skew.Abs().Round(time.Second))
+	}
+	return nil
 }
 
 // start writes down that a run begins.
@@ -216,7 +241,7 @@ func (h *heldLease) heartbeat(clock func() time.Time) {
 // explainLoss puts the loss of the lease in the place of the cancellation that it caused.
 func (h *heldLease) explainLoss(err error) error {
 	if cause := context.Cause(h.ctx); cause != nil && errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
-		return &failure{op: "settle", err: cause}
+		return &failure{op: h.template.Command, err: cause}
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*rating.Cat
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
 		if err != nil {
-			return nil, [32]byte{}, &failure{op: "load catalog", err: err}
+			return nil, [32]byte{}, &failure{op: "load catalog", err: err, code: codeOfCatalog(err)}
 		}
 		var hash [32]byte
 		var hashing sync.WaitGroup
@@ -92,9 +92,18 @@ func (a *app) planCatalog(c *Config, st *store.Store, source *catalog.Source) (*
 		return nil, nil, catalogFault(err)
 	}
 	if planErr != nil {
-		return nil, nil, &failure{op: "compare catalog", err: planErr}
+		return nil, nil, &failure{op: "compare catalog", err: planErr, code: codeOfCatalog(planErr)}
 	}
 	return compiled, plan, nil
+}
+
+// codeOfCatalog tells rows that are wrong from a database that fails.
+func codeOfCatalog(err error) int {
+	var unreadable *store.UnreadableError
+	if errors.As(err, &unreadable) {
+		return exitUsage
+	}
+	return exitFailed
 }
 
 // catalogFault makes faults of a catalog an error with its exit code.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 
 	"drawdown/jobs"
@@ -31,21 +31,29 @@ func (a *app) explain(c *Config, recordID string) (explanation *jobs.Explanation
 		return nil, nil, &failure{op: "explain", err: err}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, dir)
+	scratch, err := settlement.OpenOutput(dir)
+	if err != nil {
+		return nil, nil, &failure{op: "explain", err: err}
+	}
+	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, scratch)
 	if err != nil {
 		return nil, nil, err
 	}
-	explanation, err = job.Explain(a.ctx, &past{job.State.(*state), c}, recordID)
-	if err = errors.Join(err, closeJob()); err != nil {
+	books, err := c.openOutput(a.ctx, c.Memory)
+	if err != nil {
+		return nil, nil, errors.Join(&failure{op: "open output", err: err}, closeJob())
+	}
+	explanation, err = job.Explain(a.ctx, &past{job.State.(*state), books}, recordID)
+	if err = errors.Join(err, books.Close(), closeJob()); err != nil {
 		return nil, nil, &failure{op: "explain", err: err}
 	}
 	return explanation, compiled, nil
 }
 
-// past makes a store.Store and the folders of a settlement a jobs.Past.
+// past makes a store.Store and the files of a settlement a jobs.Past.
 type past struct {
 	*state
-	config *Config
+	output *settlement.Output
 }
 
 func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, error) {
@@ -53,8 +61,8 @@ func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, er
 	if err != nil || r == nil || r.PeriodStart != period.Start {
 		return nil, errors.Join(err, fmt.Errorf("the period that starts at %v is not settled", period.Start))
 	}
-	file := filepath.Join(p.config.Output.URL, filepath.FromSlash(r.ManifestKey))
-	content, err := os.ReadFile(file)
+	file := p.output.File(r.ManifestKey)
+	content, err := p.output.ReadFile(r.ManifestKey)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +75,7 @@ func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, er
 	}
 	books := &jobs.Books{
 		Inputs: make(map[string]jobs.BookedInput, len(manifest.Inputs)), CatalogSHA256: r.CatalogSHA256,
-		Tables: &bookedTables{published: published{name: r.PeriodName, manifest: manifest, dir: filepath.Dir(file)}},
+		Tables: &bookedTables{published: published{name: r.PeriodName, manifest: manifest, output: p.output, dir: path.Dir(r.ManifestKey)}},
 	}
 	for i := range manifest.Inputs {
 		in := &manifest.Inputs[i]
@@ -99,7 +107,7 @@ func (t *bookedTables) Lines(ctx context.Context, shard int, account, id string)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		name := filepath.Join(t.dir, filepath.FromSlash(files[i].Name))
+		name := t.file(files[i].Name)
 		var lines []jobs.BookedLine
 		for l, err := range settlement.ReadLines(name) {
 			if err != nil {

@@ -37,7 +37,7 @@ func (o *output) Create(period rating.Period, name string, revision int, objects
 	return &outputRevision{Revision: created, output: o, name: name, number: revision}, nil
 }
 
-func (o *output) Publish(_ context.Context, current map[string]jobs.Current) error {
+func (o *output) Publish(ctx context.Context, current map[string]jobs.Current) error {
 	named := map[string]settlement.Current{}
 	for name, c := range current {
 		named[name] = settlement.Current{Revision: c.Revision, Manifest: c.ManifestKey, SHA256: settlement.Hash(c.ManifestSHA256[:])}
@@ -47,7 +47,7 @@ func (o *output) Publish(_ context.Context, current map[string]jobs.Current) err
 			return err
 		}
 	}
-	return o.CheckCurrent(named)
+	return o.CheckCurrent(ctx, named)
 }
 
 // outputRevision makes a settlement.Revision a jobs.Revision.

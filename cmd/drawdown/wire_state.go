@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,6 +82,7 @@ type ledger struct {
 	catalog *rating.Catalog
 	held    *heldLease
 	clock   func() time.Time
+	now     rating.Instant // as the run takes it
 	config  *Config
 	hook    func(step string) error // of tests: ends a commit
 }
@@ -133,6 +133,7 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 		})
 	}
 	commit.Outcome.Periods = int64(len(c.Periods))
+	commit.Outcome.Summary = summaryOf(l.now)
 	commit.Outcome.FinishedAt = rating.InstantOf(l.clock())
 	err := l.store.Commit(ctx, commit)
 	if errors.Is(err, store.ErrFenced) {
@@ -153,7 +154,7 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		PeriodStart: m.Period.Start, PeriodEnd: m.Period.End, PeriodName: m.Name, Revision: m.Revision,
 		ManifestKey: p.ManifestKey, ManifestSHA256: p.ManifestSHA256, PreviousManifestSHA256: m.PreviousSHA256,
 		ConfigSHA256: l.config.hash(), CatalogSHA256: m.CatalogSHA256,
-		OpeningSHA256: hashOf(m.OpeningSHA256), ClosingSHA256: hashOf(m.ClosingSHA256),
+		OpeningSHA256: jobs.HashOfShards(m.OpeningSHA256), ClosingSHA256: jobs.HashOfShards(m.ClosingSHA256),
 		Totals: string(totals),
 	}}
 	out.Revision.Shards, out.Revision.Notices = int64(len(p.Shards)), int64(len(p.Notices))
@@ -170,26 +171,17 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 	return out, nil
 }
 
-// hashOf is one hash of the hashes of all shards; none of them, no hash.
-func hashOf(hashes [][32]byte) store.Hash {
-	if len(hashes) == 0 {
-		return store.Hash{}
-	}
-	h := sha256.New()
-	for i := range hashes {
-		h.Write(hashes[i][:])
-	}
-	return store.Hash(h.Sum(nil))
-}
-
 // noticeRow writes a notice by names and decimals.
 func noticeRow(o *jobs.Outgoing) store.Notice {
 	n := store.Notice{
 		DedupKey: o.DedupKey, Kind: o.Kind.String(), Account: o.AccountID, Package: o.PackageID, Meter: o.MeterID,
-		CycleStart: o.CycleStart, RecordID: o.RecordID, At: o.At,
+		RecordID: o.RecordID, At: o.At,
 	}
 	switch o.Kind {
+	case rating.NoticeServiceStop:
+		n.CycleStart = o.CycleStart
 	case rating.NoticeUsageAlert:
+		n.CycleStart = o.CycleStart
 		n.ThresholdType = o.Type.String()
 		n.Threshold = rating.FormatQuantity(o.Threshold, 9)
 		n.Remaining = rating.FormatQuantity(o.Remaining, o.PackageScale)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,7 +18,17 @@ import (
 type Object struct {
 	Key     string
 	Size    int64
-	ModTime time.Time // with Size: shows that the object changed while it was read
+	Version string // of a file, when it was changed, in nanoseconds; of an object in a bucket, its ETag
+}
+
+// Objects is where usage lies: a [Folder] or a [Bucket].
+type Objects interface {
+	// List gives the usage objects by key, and the names that are no usage.
+	List(ctx context.Context) (objects []Object, ignored []string, err error)
+	// Expect says which objects will be read, in their order.
+	Expect([]Object)
+	open(context.Context, Object) (content, error)
+	io.Closer
 }
 
 // Folder is a usage.url that is a local folder.
@@ -65,7 +76,7 @@ func (f *Folder) List(ctx context.Context) (objects []Object, ignored []string, 
 		if err != nil {
 			return err
 		}
-		objects = append(objects, Object{Key: key, Size: info.Size(), ModTime: info.ModTime()})
+		objects = append(objects, objectOf(key, info))
 		return nil
 	})
 	if err != nil {
@@ -76,33 +87,73 @@ func (f *Folder) List(ctx context.Context) (objects []Object, ignored []string, 
 	return objects, ignored, nil
 }
 
+// objectOf makes an object of a file.
+func objectOf(key string, info fs.FileInfo) Object {
+	return Object{Key: key, Size: info.Size(), Version: strconv.FormatInt(info.ModTime().UnixNano(), 10)}
+}
+
+// Expect does nothing: files are at hand.
+func (f *Folder) Expect([]Object) {}
+
 // content is an open object.
 type content interface {
 	io.Reader
 	io.ReaderAt
 	io.Closer
-	Stat() (fs.FileInfo, error)
+	// stat gives the object as it is now.
+	stat() (Object, error)
 }
 
-func (f *Folder) open(o Object) (content, error) {
-	file, err := f.root.Open(o.Key)
+// file is the content of an object in a folder.
+type file struct {
+	*os.File
+	key string
+}
+
+func (f *Folder) open(_ context.Context, o Object) (content, error) {
+	opened, err := f.root.Open(o.Key)
 	if err != nil {
-		return nil, err // not a nil *os.File
+		return nil, err
 	}
-	return file, nil
+	return &file{opened, o.Key}, nil
+}
+
+func (f *file) stat() (Object, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return Object{}, err
+	}
+	return objectOf(f.key, info), nil
 }
 
 // unchanged makes sure that an open object still is the listed one.
 func unchanged(file content, o Object) error {
-	info, err := file.Stat()
+	now, err := file.stat()
 	if err != nil {
 		return machineError(err)
 	}
-	if info.Size() != o.Size || !info.ModTime().Equal(o.ModTime) {
-		return &ObjectError{o.Key, fmt.Errorf("changed while it was read (%d bytes at %s, then %d bytes at %s); have its producer write it elsewhere and rename it, then run again",
-			o.Size, o.ModTime.UTC().Format(time.RFC3339Nano), info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))}
+	if now != o {
+		return changed(o, now)
 	}
 	return nil
+}
+
+// changed is the error of an object that is not the listed one any more.
+func changed(listed, now Object) error {
+	return &ObjectError{listed.Key, fmt.Errorf("changed while it was read (%s, then %s); have its producer write it elsewhere and rename it, or under a new name, then run again",
+		listed.describe(), now.describe())}
+}
+
+// vanished is the error of an object that is not there any more.
+func vanished(key string, err error) error {
+	return &ObjectError{key, fmt.Errorf("has vanished since it was listed (%w); run again when the object stands still", err)}
+}
+
+func (o *Object) describe() string {
+	if nanos, err := strconv.ParseInt(o.Version, 10, 64); err == nil {
+		return fmt.Sprintf("%d bytes at %s", o.Size, time.Unix(0, nanos).UTC().Format(time.RFC3339Nano))
+	}
+	return fmt.Sprintf("%d bytes with the ETag %s", o.Size, o.Version)
 }
 
 // watchedContent remembers the first error of reading an object, which a decoder may wrap, replace or swallow.

@@ -218,5 +218,5 @@ func FuzzParquet(f *testing.F) {
 
 type memoryFile struct{ *bytes.Reader }
 
-func (memoryFile) Close() error               { return nil }
-func (memoryFile) Stat() (os.FileInfo, error) { return nil, errors.New("none") }
+func (memoryFile) Close() error          { return nil }
+func (memoryFile) stat() (Object, error) { return Object{}, errors.New("none") }

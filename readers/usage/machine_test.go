@@ -22,7 +22,7 @@ type failingContent struct {
 	after    int64 // bytes, counted from the start of the object
 	at       int64
 	err      error
-	statErrs []error // of one Stat after another
+	statErrs []error // of one stat after another
 }
 
 func (f *failingContent) Read(p []byte) (int, error) {
@@ -41,15 +41,15 @@ func (f *failingContent) ReadAt(p []byte, at int64) (int, error) {
 	return f.content.ReadAt(p, at)
 }
 
-func (f *failingContent) Stat() (fs.FileInfo, error) {
+func (f *failingContent) stat() (Object, error) {
 	if len(f.statErrs) > 0 {
 		err := f.statErrs[0]
 		f.statErrs = f.statErrs[1:]
 		if err != nil {
-			return nil, err
+			return Object{}, err
 		}
 	}
-	return f.content.Stat()
+	return f.content.stat()
 }
 
 // usageFiles is the same usage in every format.
@@ -83,12 +83,12 @@ func usageFiles(t *testing.T) map[string][]byte {
 // fileName is where an object lies.
 func fileName(t *testing.T, r *Reader, o Object) string {
 	t.Helper()
-	file, err := r.open(o)
+	opened, err := r.open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	return file.(*os.File).Name()
+	defer opened.Close()
+	return opened.(*file).Name()
 }
 
 // wantMachineError: the machine failed, and that is not the object's fault (R4.5).
@@ -107,8 +107,8 @@ func TestFailingMachineIsNoObjectError(t *testing.T) {
 		folder := r.open
 		for _, errno := range []error{syscall.EIO, syscall.ESTALE, syscall.ENOMEM} {
 			for _, after := range []int64{0, 2, o.Size / 2, o.Size - 9, o.Size - 1} {
-				r.open = func(o Object) (content, error) {
-					file, err := folder(o)
+				r.open = func(ctx context.Context, o Object) (content, error) {
+					file, err := folder(ctx, o)
 					return &failingContent{content: file, after: after, err: &fs.PathError{Op: "read", Path: o.Key, Err: errno}}, err
 				}
 				what := fmt.Sprintf("%s, %v after %d of %d bytes", name, errno, after, o.Size)
@@ -119,13 +119,15 @@ func TestFailingMachineIsNoObjectError(t *testing.T) {
 			}
 		}
 		for _, errno := range []error{syscall.EACCES, syscall.EPERM, syscall.EMFILE, syscall.ENFILE, syscall.EIO} {
-			r.open = func(o Object) (content, error) { return nil, &fs.PathError{Op: "openat", Path: o.Key, Err: errno} }
+			r.open = func(_ context.Context, o Object) (content, error) {
+				return nil, &fs.PathError{Op: "openat", Path: o.Key, Err: errno}
+			}
 			_, err := r.Read(ctx, o, &count{})
 			wantMachineError(t, name+", opened", err, errno)
 		}
 		for _, errs := range [][]error{{syscall.EIO}, {nil, syscall.ESTALE}} {
-			r.open = func(o Object) (content, error) {
-				file, err := folder(o)
+			r.open = func(ctx context.Context, o Object) (content, error) {
+				file, err := folder(ctx, o)
 				return &failingContent{content: file, after: 1 << 40, statErrs: errs}, err
 			}
 			_, err := r.Read(ctx, o, &count{})
@@ -142,8 +144,8 @@ func TestFailingMachineIsNoObjectError(t *testing.T) {
 func TestDamageIsNoExcuseForTheMachine(t *testing.T) {
 	r, o := open(t, Config{}, "u.ndjson.gz", []byte("no gzip at all"))
 	folder := r.open
-	r.open = func(o Object) (content, error) {
-		file, err := folder(o)
+	r.open = func(ctx context.Context, o Object) (content, error) {
+		file, err := folder(ctx, o)
 		return &failingContent{content: file, after: 1 << 40, statErrs: []error{nil, syscall.EIO}}, err
 	}
 	_, err := r.Read(context.Background(), o, &count{})
@@ -181,8 +183,8 @@ func TestShrunkObject(t *testing.T) {
 	for name, data := range usageFiles(t) {
 		r, o := open(t, Config{}, name, data)
 		folder, path := r.open, fileName(t, r, o)
-		r.open = func(o Object) (content, error) {
-			file, err := folder(o)
+		r.open = func(ctx context.Context, o Object) (content, error) {
+			file, err := folder(ctx, o)
 			return &shrinking{content: file, name: path}, err
 		}
 		_, err := r.Read(context.Background(), o, &count{})

@@ -9,11 +9,12 @@ import (
 	"slices"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
 )
 
-// Reader reads the usage objects of a folder. It is safe for concurrent use on different objects.
+// Reader reads usage objects. It is safe for concurrent use on different objects.
 type Reader struct {
-	open    func(Object) (content, error)
+	open    func(context.Context, Object) (content, error)
 	catalog *rating.Catalog
 	plan    *plan
 	now     rating.Instant
@@ -21,12 +22,12 @@ type Reader struct {
 }
 
 // NewReader checks the configuration and makes a reader. now is what a record's time may not be much later than.
-func NewReader(f *Folder, c *rating.Catalog, cfg Config, now rating.Instant) (*Reader, error) {
+func NewReader(objects Objects, c *rating.Catalog, cfg Config, now rating.Instant) (*Reader, error) {
 	plan, err := cfg.compile()
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{open: f.open, catalog: c, plan: plan, now: now, sets: newSetNumbers(c.Conditions())}, nil
+	return &Reader{open: objects.open, catalog: c, plan: plan, now: now, sets: newSetNumbers(c.Conditions())}, nil
 }
 
 // ObjectError says that an object cannot be read whole (R4.5).
@@ -95,10 +96,10 @@ func (r *Reader) read(ctx context.Context, o Object, busy *bool, work func(conte
 	if o.Size > r.plan.maxObject {
 		return &ObjectError{o.Key, fmt.Errorf("has %d bytes, more than usage.max_object_size, %d; split it or raise the limit", o.Size, r.plan.maxObject)}
 	}
-	file, err := r.open(o)
+	file, err := r.open(ctx, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &ObjectError{o.Key, fmt.Errorf("has vanished since it was listed (%w); run again when the object stands still", err)}
+		return vanished(o.Key, err)
 	case err != nil:
 		return machineError(err)
 	}
@@ -109,18 +110,33 @@ func (r *Reader) read(ctx context.Context, o Object, busy *bool, work func(conte
 	watched := &watchedContent{content: file}
 	err = contained(watched, busy, work)
 	if watched.err != nil {
-		return machineError(watched.err)
+		err = watched.err
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
 		return err
 	}
-	if changed := unchanged(file, o); changed != nil {
-		return changed // and that is why, if it could not be decoded
+	if watched.err != nil {
+		return readError(o, err)
+	}
+	if err := unchanged(file, o); err != nil {
+		return err // and that is why, if it could not be decoded
 	}
 	if err != nil {
 		return &ObjectError{o.Key, err}
 	}
 	return nil
+}
+
+// readError sorts an error of reading: of a bucket it may be the object's.
+func readError(o Object, err error) error {
+	var other *bucket.ChangedError
+	switch {
+	case errors.As(err, &other):
+		return changed(o, listedObject(other.Now))
+	case errors.Is(err, fs.ErrNotExist):
+		return vanished(o.Key, err)
+	}
+	return machineError(err)
 }
 
 // contained works on an object, and makes an error of a decoder's panic.

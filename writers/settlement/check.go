@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -29,7 +27,7 @@ func (r *Revision) Check(ctx context.Context) error {
 	faults := make([]error, len(r.written))
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range r.output.checksAtATime {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(r.written); i = int(next.Add(1)) - 1 {
 				if err := r.checkFile(ctx, &r.written[i]); err != nil {
@@ -50,14 +48,14 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	file, err := r.output.folder.root.Open(path.Join(r.dir, w.Name))
+	file, err := r.output.storage.open(path.Join(r.dir, w.Name))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	hash := sha256.New()
 	read := summed{to: hash}
-	if _, err := io.CopyBuffer(&read, struct{ io.Reader }{file}, make([]byte, 1<<18)); err != nil {
+	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), make([]byte, 1<<18)); err != nil {
 		return err
 	}
 	if read.size != w.Size || read.crc != w.crc {
@@ -67,13 +65,20 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	return r.checkRows(ctx, file, w)
 }
 
+// numbering numbers meters and currencies by their names; -1: there is none of the name.
+type numbering interface {
+	meterNumber(id string) int
+	currencyNumber(currency string) int
+}
+
 // recheck is what reading a file back adds up to.
 type recheck struct {
-	names   *names
+	numbering
 	digests []digest
-	tally   tally
+	tally   *tally
 	payer   []byte
 	page    []readPage // by column
+	last    int64      // row of the page, from 1
 }
 
 // readPage is a column's page: what it has of indexes, integers or decimals, without the nulls.
@@ -90,34 +95,44 @@ func (p *readPage) amount(i int) rating.Amount {
 	return rating.Amount{Hi: int64(binary.BigEndian.Uint64(b)), Lo: binary.BigEndian.Uint64(b[8:])}
 }
 
-// checkRows does not trust the library to keep its head: it panics on some files.
-func (r *Revision) checkRows(ctx context.Context, file *os.File, w *written) (err error) {
+func (r *Revision) checkRows(ctx context.Context, file io.ReaderAt, w *written) error {
+	sums := newTally(r.names)
+	c, err := readBack(ctx, file, &w.File, w.table, r.names, &sums)
+	if err != nil {
+		return err
+	}
+	return c.compare(w, r.names)
+}
+
+// readBack adds up a file, and checks its rows as far as they can be checked by themselves. It does not trust the library
+// to keep its head: it panics on some files.
+func readBack(ctx context.Context, file io.ReaderAt, w *File, t table, n numbering, sums *tally) (c *recheck, err error) {
 	defer recoverTo(&err)
 	f, err := parquet.OpenFile(file, w.Size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true),
 		parquet.ReadBufferSize(64<<10))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := checkSchema(f, w.table); err != nil {
-		return err
+	if err := checkSchema(f, t); err != nil {
+		return nil, err
 	}
 	if f.NumRows() != w.Rows {
-		return fmt.Errorf("it has %d rows, but %d were written", f.NumRows(), w.Rows)
+		return nil, fmt.Errorf("it has %d rows, but %d were written", f.NumRows(), w.Rows)
 	}
-	specs := tables[w.table].specs
-	c := recheck{names: r.names, digests: make([]digest, len(specs)), tally: newTally(r.names), page: make([]readPage, len(specs))}
+	specs := tables[t].specs
+	c = &recheck{numbering: n, digests: make([]digest, len(specs)), tally: sums, page: make([]readPage, len(specs))}
 	for _, group := range f.RowGroups() {
 		if err := context.Cause(ctx); err != nil {
-			return err
+			return nil, err
 		}
-		if err := c.group(group, w.table); err != nil {
-			return err
+		if err := c.group(group, t); err != nil {
+			return nil, err
 		}
 	}
-	return c.compare(w)
+	return c, nil
 }
 
-func (c *recheck) compare(w *written) error {
+func (c *recheck) compare(w *written, n *names) error {
 	for i, d := range c.digests {
 		if d != w.digests[i] {
 			return fmt.Errorf("column %s does not hold the numbers that were written", tables[w.table].specs[i].name)
@@ -134,10 +149,10 @@ func (c *recheck) compare(w *written) error {
 	case tableCharges:
 		for i, amount := range c.tally.charged {
 			if amount != w.tally.charged[i] {
-				return fmt.Errorf("charges in %s are not those that were written", c.names.currencies[i])
+				return fmt.Errorf("charges in %s are not those that were written", n.currencies[i])
 			}
 			if amount != w.tally.amounts[i] {
-				return fmt.Errorf("charges in %s are %s, but the lines are %s", c.names.currencies[i], amount, w.tally.amounts[i])
+				return fmt.Errorf("charges in %s are %s, but the lines are %s", n.currencies[i], amount, w.tally.amounts[i])
 			}
 		}
 	}
@@ -189,6 +204,7 @@ func (c *recheck) group(group parquet.RowGroup, t table) (err error) {
 	}
 	for left := group.NumRows(); left > 0; {
 		rows := min(left, pageRows)
+		c.last += rows
 		var held [64]parquet.Page
 		for i, r := range readers {
 			if r == nil {
@@ -205,7 +221,7 @@ func (c *recheck) group(group parquet.RowGroup, t table) (err error) {
 			c.open(i, &specs[i], page)
 		}
 		if err := c.rows(t, int(rows)); err != nil {
-			return err
+			return fmt.Errorf("rows %d to %d: %w", c.last-rows+1, c.last, err)
 		}
 		for _, page := range held[:len(readers)] {
 			if page != nil {
@@ -292,8 +308,8 @@ func lineKindNumber(text string) int {
 
 func (c *recheck) lines(rows int) error {
 	kinds := c.page[lineKind].numbered(lineKindNumber)
-	meters := c.page[lineMeter].numbered(c.names.meterNumber)
-	currencies := c.page[lineCurrency].numbered(c.names.currencyNumber)
+	meters := c.page[lineMeter].numbered(c.meterNumber)
+	currencies := c.page[lineCurrency].numbered(c.currencyNumber)
 	quantity, amount, defined := &c.page[lineQuantity], &c.page[lineAmount], c.page[lineConsumed].defined
 	for i := range rows {
 		kind, meter := kinds[c.page[lineKind].indexes[i]], meters[c.page[lineMeter].indexes[i]]
@@ -324,12 +340,14 @@ func (c *recheck) deductions() error {
 }
 
 func (c *recheck) charges(rows int) error {
-	currencies := c.page[chargeCurrency].numbered(c.names.currencyNumber)
+	meters := c.page[chargeMeter].numbered(c.meterNumber)
+	currencies := c.page[chargeCurrency].numbered(c.currencyNumber)
 	for i := range rows {
-		currency := currencies[c.page[chargeCurrency].indexes[i]]
-		if currency < 0 {
-			return errors.New("a charge has a currency that does not exist")
+		meter, currency := meters[c.page[chargeMeter].indexes[i]], currencies[c.page[chargeCurrency].indexes[i]]
+		if meter < 0 || currency < 0 {
+			return errors.New("a charge has a meter or currency that does not exist")
 		}
+		c.tally.units[meter] = sum(c.tally.units[meter], c.page[chargeQuantity].amount(i))
 		c.tally.charged[currency] = sum(c.tally.charged[currency], c.page[chargeAmount].amount(i))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -252,7 +253,7 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 	}
 	content, err := canonical(m)
 	if err == nil {
-		err = r.output.folder.write(key, content)
+		err = writeFile(r.output.storage, key, content)
 	}
 	if err != nil {
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
@@ -290,36 +291,20 @@ func (r *Revision) compareTotals(m *Manifest) error {
 			quarantined += w.Rows
 		}
 	}
-	var faults []error
-	stated := map[string]MeterTotal{}
+	sums := all.sums(r.names)
+	faults := sums.differ(&m.Totals)
+	if quarantined != m.Totals.Rows.Quarantined {
+		faults = append(faults, errQuarantine(quarantined, m.Totals.Rows.Quarantined))
+	}
 	for _, t := range m.Totals.Meters {
-		stated[t.Meter] = t
-	}
-	for i, kinds := range all.quantities {
-		id := r.names.Catalog.Meters[i].ID
-		t := stated[id]
-		delete(stated, id)
-		if (MeterTotal{id, t.Settled, Decimal(kinds[0]), Decimal(kinds[1]), Decimal(kinds[2])}) != (MeterTotal{id, t.Settled, t.Deducted, t.Excess, t.Stopped}) {
-			faults = append(faults, fmt.Errorf("R4.6: meter %s: the lines hold %s deducted, %s excess, %s stopped, but the totals say %s, %s, %s",
-				id, kinds[0], kinds[1], kinds[2], t.Deducted, t.Excess, t.Stopped))
+		if _, known := sums.Meters[t.Meter]; !known {
+			faults = append(faults, fmt.Errorf("the totals have a meter %q that is not in the catalog", t.Meter))
 		}
 	}
-	amounts := map[string]Decimal{}
 	for _, t := range m.Totals.Amounts {
-		amounts[t.Currency] = t.Amount
-	}
-	for i, amount := range all.amounts {
-		currency := r.names.currencies[i]
-		if amounts[currency] != Decimal(amount) {
-			faults = append(faults, fmt.Errorf("the lines hold %s %s, but the totals say %s", amount, currency, amounts[currency]))
+		if _, known := sums.Amounts[t.Currency]; !known {
+			faults = append(faults, fmt.Errorf("the totals have a currency %q that is not in the catalog", t.Currency))
 		}
-		delete(amounts, currency)
-	}
-	for _, id := range slices.Sorted(maps.Keys(stated)) {
-		faults = append(faults, fmt.Errorf("the totals have a meter %q that is not in the catalog", id))
-	}
-	for _, currency := range slices.Sorted(maps.Keys(amounts)) {
-		faults = append(faults, fmt.Errorf("the totals have a currency %q that is not in the catalog", currency))
 	}
 	return errors.Join(faults...)
 }
@@ -336,6 +321,9 @@ func OpenManifest(file string) (*Manifest, error) {
 	}
 	return m, nil
 }
+
+// ReadFile reads a file of the output, such as a manifest, whole.
+func (o *Output) ReadFile(name string) ([]byte, error) { return readFile(o.storage, name) }
 
 // ParseManifest is [OpenManifest] for the content of one.
 func ParseManifest(content []byte) (*Manifest, error) {
@@ -387,9 +375,7 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 	}
 	content, err := canonical(file)
 	if err == nil {
-		// Two writers of the same content may share a file; of different content they do not.
-		temporary := fmt.Sprintf(".%s.%x", currentName, sha256.Sum256(content))
-		err = o.folder.replace(currentName, temporary, content)
+		err = o.storage.replace(currentName, content)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", currentName, err)
@@ -399,16 +385,25 @@ func (o *Output) SetCurrent(periods map[string]Current) error {
 
 // ReadCurrent reads current.json; without one there is nothing current.
 func (o *Output) ReadCurrent() (map[string]Current, error) {
-	content, err := o.folder.root.ReadFile(currentName)
-	if errors.Is(err, os.ErrNotExist) {
+	content, err := readFile(o.storage, currentName)
+	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]Current{}, nil
 	}
 	var file currentFile
 	if err == nil {
 		err = decodeStrictly(content, &file)
 	}
+	if err == nil && (file.FormatVersion != formatVersion || file.Program != program) {
+		err = fmt.Errorf("it is of %s, format version %d; this program reads %s, version %d", file.Program, file.FormatVersion, program, formatVersion)
+	}
+	if err == nil {
+		var again []byte
+		if again, err = canonical(file); err == nil && !bytes.Equal(again, content) {
+			err = errors.New("it is not written the canonical way, so something changed it")
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", currentName, err)
+		return nil, fmt.Errorf("read %s: %w; any settle writes it again", currentName, err)
 	}
 	periods := make(map[string]Current, len(file.Periods))
 	for _, p := range file.Periods {

@@ -2,6 +2,7 @@ package settlement
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"maps"
 	"path"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // lookedAt is of how many of the newest periods the files are looked at by each run: those that were written lately, and
@@ -18,28 +21,31 @@ const lookedAt = 31
 
 // CheckCurrent says what the output has lost of what is current, as after a folder was deleted or restored from an old
 // copy: manifests of all periods, and of the newest ones files, by name and size. What is in the files is not looked at.
-func (o *Output) CheckCurrent(periods map[string]Current) error {
+func (o *Output) CheckCurrent(ctx context.Context, periods map[string]Current) error {
 	names := slices.Sorted(maps.Keys(periods)) // and so by time
-	var lost []string
-	for _, name := range names {
-		_, err := o.folder.root.Stat(periods[name].Manifest)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			lost = append(lost, periods[name].Manifest)
-		case err != nil:
-			return fmt.Errorf("look for a manifest: %w", err)
+	lost, err := o.lookAt(names, func(name string) ([]string, error) {
+		manifest := periods[name].Manifest
+		_, err := o.storage.stat(manifest)
+		if errors.Is(err, fs.ErrNotExist) {
+			return []string{manifest}, nil
 		}
+		return nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("look for a manifest: %w", err)
 	}
 	if len(lost) > 0 {
 		return fmt.Errorf("the output has lost %d of %d manifests, the first is %s; restore the folder from a copy", len(lost), len(periods), lost[0])
 	}
-	var damaged []string
-	for _, name := range names[max(0, len(names)-lookedAt):] {
-		faults, err := o.filesAmiss(periods[name])
+	damaged, err := o.lookAt(names[max(0, len(names)-lookedAt):], func(name string) ([]string, error) {
+		faults, err := o.filesAmiss(ctx, periods[name])
 		if err != nil {
-			return fmt.Errorf("look for the files of period %s: %w", name, err)
+			return nil, fmt.Errorf("look for the files of period %s: %w", name, err)
 		}
-		damaged = append(damaged, faults...)
+		return faults, nil
+	})
+	if err != nil {
+		return err
 	}
 	if len(damaged) > 0 {
 		return fmt.Errorf("of the newest periods' files in the output, %d are not what was settled, the first: %s; restore the folder from a copy",
@@ -48,9 +54,24 @@ func (o *Output) CheckCurrent(periods map[string]Current) error {
 	return nil
 }
 
+// lookAt looks at periods side by side, and gives what is amiss in their order.
+func (o *Output) lookAt(names []string, look func(name string) ([]string, error)) ([]string, error) {
+	found := make([][]string, len(names))
+	var group errgroup.Group
+	group.SetLimit(o.checksAtATime)
+	for i, name := range names {
+		group.Go(func() (err error) {
+			found[i], err = look(name)
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.Concat(found...), err
+}
+
 // filesAmiss says which files of a revision are gone, or of another size than its manifest says.
-func (o *Output) filesAmiss(current Current) ([]string, error) {
-	content, err := o.folder.root.ReadFile(current.Manifest)
+func (o *Output) filesAmiss(ctx context.Context, current Current) ([]string, error) {
+	content, err := readFile(o.storage, current.Manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -64,20 +85,13 @@ func (o *Output) filesAmiss(current Current) ([]string, error) {
 		return nil, err
 	}
 	dir := path.Dir(current.Manifest)
-	entries, err := fs.ReadDir(o.folder.root.FS(), dir)
+	sizes := map[string]int64{}
+	err = o.storage.list(ctx, dir+"/", func(f fileInfo) error {
+		sizes[path.Base(f.name)] = f.size
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	sizes := make(map[string]int64, len(entries))
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		sizes[entry.Name()] = info.Size()
 	}
 	var faults []string
 	for _, f := range named.Files {

@@ -13,6 +13,34 @@ import (
 	"drawdown/rating"
 )
 
+// Source is a file of a settlement to read rows from.
+type Source struct {
+	name string
+	open func() (stored, error)
+}
+
+func (s Source) String() string { return s.name }
+
+// Path is a file by its path.
+func Path(name string) Source {
+	return Source{name, func() (stored, error) {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		info, err := file.Stat()
+		if err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		return &storedFile{file, info.Size()}, nil
+	}}
+}
+
+// File is a file of the output.
+func (o *Output) File(name string) Source {
+	return Source{o.name + "/" + name, func() (stored, error) { return o.storage.open(name) }}
+}
+
 // Line is a row of lines; what may be null is a pointer.
 type Line struct {
 	PeriodStart                     rating.Instant
@@ -83,7 +111,7 @@ type Quarantined struct {
 }
 
 // ReadLines gives the rows of a lines file.
-func ReadLines(file string) iter.Seq2[Line, error] {
+func ReadLines(file Source) iter.Seq2[Line, error] {
 	return readRows(file, tableLines, func(r row) Line {
 		return Line{
 			r.instant(linePeriodStart), r.text(linePayer), r.text(lineAccount), r.text(lineMeter), r.instant(lineEventTime),
@@ -98,7 +126,7 @@ func ReadLines(file string) iter.Seq2[Line, error] {
 }
 
 // ReadCharges gives the rows of a charges file.
-func ReadCharges(file string) iter.Seq2[Charge, error] {
+func ReadCharges(file Source) iter.Seq2[Charge, error] {
 	return readRows(file, tableCharges, func(r row) Charge {
 		return Charge{
 			r.instant(chargePeriodStart), r.instant(chargePeriodEnd), r.text(chargePayer), r.text(chargeAccount),
@@ -110,7 +138,7 @@ func ReadCharges(file string) iter.Seq2[Charge, error] {
 }
 
 // ReadBalances gives the rows of a balances file.
-func ReadBalances(file string) iter.Seq2[Balance, error] {
+func ReadBalances(file Source) iter.Seq2[Balance, error] {
 	return readRows(file, tableBalances, func(r row) Balance {
 		return Balance{
 			r.instant(balancePeriodStart), r.instant(balancePeriodEnd), r.text(balancePayer), r.text(balanceAccount),
@@ -122,20 +150,20 @@ func ReadBalances(file string) iter.Seq2[Balance, error] {
 }
 
 // ReadNotices gives the rows of a notices file.
-func ReadNotices(file string) iter.Seq2[Notice, error] {
-	return readRows(file, tableNotices, func(r row) Notice {
-		return Notice{
-			r.instant(noticePeriodStart), r.text(noticeKind), r.text(noticePayer), r.text(noticeAccount),
-			optional(r, noticePackage, row.text), optional(r, noticeMeter, row.text),
-			optional(r, noticeCycleStart, row.instant), optional(r, noticeThresholdType, row.text),
-			optional(r, noticeThreshold, row.amount), optional(r, noticeRemaining, row.amount), r.instant(noticeAt),
-			optional(r, noticeRecordID, row.text), r.text(noticeDedupKey),
-		}
-	})
+func ReadNotices(file Source) iter.Seq2[Notice, error] { return readRows(file, tableNotices, noticeOf) }
+
+func noticeOf(r row) Notice {
+	return Notice{
+		r.instant(noticePeriodStart), r.text(noticeKind), r.text(noticePayer), r.text(noticeAccount),
+		optional(r, noticePackage, row.text), optional(r, noticeMeter, row.text),
+		optional(r, noticeCycleStart, row.instant), optional(r, noticeThresholdType, row.text),
+		optional(r, noticeThreshold, row.amount), optional(r, noticeRemaining, row.amount), r.instant(noticeAt),
+		optional(r, noticeRecordID, row.text), r.text(noticeDedupKey),
+	}
 }
 
 // ReadQuarantine gives the rows of a quarantine file.
-func ReadQuarantine(file string) iter.Seq2[Quarantined, error] {
+func ReadQuarantine(file Source) iter.Seq2[Quarantined, error] {
 	return readRows(file, tableQuarantine, func(r row) Quarantined {
 		return Quarantined{
 			r.text(quarantineSourceObject), optional(r, quarantineSourceRow, row.int64), r.text(quarantineReason),
@@ -170,18 +198,18 @@ func optional[T any](r row, i int, value func(row, int) T) *T {
 }
 
 // readRows gives the rows of a file, and ends with the first error.
-func readRows[T any](name string, t table, convert func(row) T) iter.Seq2[T, error] {
+func readRows[T any](file Source, t table, convert func(row) T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		stopped, err := eachRow(name, t, func(r row) bool { return yield(convert(r), nil) })
+		stopped, err := eachRow(file, t, func(r row) bool { return yield(convert(r), nil) })
 		if err != nil && !stopped {
 			var none T
-			yield(none, fmt.Errorf("read %s: %w", name, err))
+			yield(none, fmt.Errorf("read %s: %w", file, err))
 		}
 	}
 }
 
-func eachRow(name string, t table, visit func(row) bool) (stopped bool, err error) {
-	f, err := os.Open(name)
+func eachRow(file Source, t table, visit func(row) bool) (stopped bool, err error) {
+	f, err := file.open()
 	if err != nil {
 		return false, err
 	}
@@ -209,13 +237,9 @@ func eachRow(name string, t table, visit func(row) bool) (stopped bool, err erro
 }
 
 // openRows and readSome do not trust the library to keep its head: it panics on some files.
-func openRows(file *os.File, t table) (rows parquet.RowReader, closeRows func() error, err error) {
+func openRows(file stored, t table) (rows parquet.RowReader, closeRows func() error, err error) {
 	defer recoverTo(&err)
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := parquet.OpenFile(file, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	f, err := parquet.OpenFile(file, file.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, nil, err
 	}

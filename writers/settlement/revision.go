@@ -5,20 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket"
 )
 
 // Output is the place where settlements go.
 type Output struct {
-	folder folder
+	storage       storage
+	checksAtATime int
+	name          string
 
 	mu     sync.Mutex
 	spare  [tableCount][]*tableFile
@@ -31,15 +35,25 @@ func OpenOutput(dir string) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open output %s: %w", dir, err)
 	}
-	return &Output{folder: f}, nil
+	return &Output{storage: f, checksAtATime: runtime.GOMAXPROCS(0), name: dir}, nil
 }
 
-// Close gives up the folder.
-func (o *Output) Close() error { return o.folder.root.Close() }
+// OpenBucket opens a prefix of a bucket. The context is that of all that is done there.
+func OpenBucket(ctx context.Context, a bucket.Address, s bucket.Settings) (*Output, error) {
+	b, err := bucket.Open(ctx, a, s)
+	if err != nil {
+		return nil, err
+	}
+	// Many files are small, and each is waited for.
+	return &Output{storage: newBucketStorage(ctx, b), checksAtATime: 8, name: strings.TrimSuffix(a.String(), "/")}, nil
+}
+
+// Close gives up the folder or bucket.
+func (o *Output) Close() error { return o.storage.Close() }
 
 // Sync makes all files that were written so far last on the disk. Until then a commit may not refer to them.
 func (o *Output) Sync(ctx context.Context) error {
-	if err := o.folder.sync(ctx); err != nil {
+	if err := o.storage.sync(ctx); err != nil {
 		return fmt.Errorf("make the settlement's files last: %w", err)
 	}
 	return nil
@@ -74,7 +88,7 @@ func (o *Output) Create(p rating.Period, name string, revision int, token int64,
 	if name == "" || strings.ContainsAny(name, "/\\\x00") || strings.HasPrefix(name, ".") {
 		return nil, fmt.Errorf("create revision: %q is no name for a period's folder", name)
 	}
-	err := o.folder.makeDir(r.dir)
+	err := o.storage.makeDir(r.dir)
 	if errors.Is(err, fs.ErrExist) {
 		err = fmt.Errorf("the settlements belong to another database, or this one is older than they are: %w; "+
 			"put the database back that they belong to, or name another folder in output.url", err)
@@ -108,7 +122,7 @@ func (o *Output) Discard(name string, revision int, token int64) error {
 }
 
 func (o *Output) discard(dir string) error {
-	if err := o.folder.root.RemoveAll(dir); err != nil {
+	if err := o.storage.removeAll(dir); err != nil {
 		return fmt.Errorf("discard revision: %w", err)
 	}
 	return nil
@@ -132,7 +146,7 @@ type Shard struct {
 
 type openTable struct {
 	*tableFile
-	file *os.File
+	file io.WriteCloser
 	name string
 }
 
@@ -200,7 +214,7 @@ func (s *Shard) start(t table) error {
 }
 
 func (r *Revision) create(t table, name string) (*openTable, error) {
-	file, err := r.output.folder.create(path.Join(r.dir, name))
+	file, err := r.output.storage.create(path.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +228,12 @@ func (r *Revision) create(t table, name string) (*openTable, error) {
 // finish completes a file.
 func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
 	err := o.end()
-	if err = errors.Join(err, r.output.folder.close(path.Join(r.dir, o.name), o.file)); err != nil {
+	if err != nil {
+		err = errors.Join(err, o.file.Close())
+	} else {
+		err = r.output.storage.close(path.Join(r.dir, o.name), o.file, o.out.size)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", o.name, err)
 	}
 	w := written{table: t, tally: sums, crc: o.out.crc, File: File{
@@ -324,6 +343,7 @@ type tally struct {
 	quantities [][3]rating.Amount // of lines, by meter and kind
 	amounts    []rating.Amount    // of lines, by currency
 	charged    []rating.Amount    // of charges, by currency
+	units      []rating.Amount    // of charges that are read back, by meter
 }
 
 func newTally(n *names) tally {
@@ -331,7 +351,20 @@ func newTally(n *names) tally {
 		quantities: make([][3]rating.Amount, len(n.meterScale)),
 		amounts:    make([]rating.Amount, len(n.currencies)),
 		charged:    make([]rating.Amount, len(n.currencies)),
+		units:      make([]rating.Amount, len(n.meterScale)),
 	}
+}
+
+// sums gives a tally of lines by names.
+func (t *tally) sums(n *names) *Sums {
+	s := NewSums()
+	for i, q := range t.quantities {
+		s.Meters[n.Catalog.Meters[i].ID] = MeterSum{Deducted: q[rating.Deduction], Excess: q[rating.Excess], Stopped: q[rating.Stopped]}
+	}
+	for i, amount := range t.amounts {
+		s.Amounts[n.currencies[i]] = amount
+	}
+	return s
 }
 
 // sum adds up modulo 2^128: sums that are compared for equality may wrap.

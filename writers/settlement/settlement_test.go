@@ -96,7 +96,7 @@ func TestLinesComeBackAsTheyWere(t *testing.T) {
 				want = append(want, w.wantLine(payer, w.results[k], &w.results[k].Lines[i]))
 			}
 		}
-		got := collect(t, ReadLines(filepath.Join(dir, r.dir, "lines-000.parquet")))
+		got := collect(t, ReadLines(Path(filepath.Join(dir, r.dir, "lines-000.parquet"))))
 		if d := cmp.Diff(want, got); d != "" {
 			t.Fatal(d)
 		}
@@ -110,7 +110,7 @@ func TestOtherTablesComeBackAsTheyWere(t *testing.T) {
 	w.write(t, r, 1, 1000)
 	res, c := w.results[0], w.names.Catalog
 	charge := &res.Charges[0]
-	got := collect(t, ReadCharges(filepath.Join(dir, r.dir, "charges-000.parquet")))[0]
+	got := collect(t, ReadCharges(Path(filepath.Join(dir, r.dir, "charges-000.parquet"))))[0]
 	if got.Month != "2026-10" || got.PeriodEnd != w.period.End || got.PriceID != c.Prices[charge.Price].ID ||
 		got.Amount != charge.Amount || got.LineCount != charge.LineCount || got.Quantity != rating.DecimalOf(charge.Quantity, 6) {
 		t.Errorf("charge %+v came back as %+v", charge, got)
@@ -122,10 +122,10 @@ func TestOtherTablesComeBackAsTheyWere(t *testing.T) {
 		rating.DecimalOf(b.RolledOver, 6), rating.DecimalOf(b.Deducted, 6), rating.DecimalOf(b.Expired, 6),
 		rating.DecimalOf(b.Revoked, 6), rating.DecimalOf(b.Closing, 6), b.State.String(),
 	}
-	if d := cmp.Diff(want, collect(t, ReadBalances(filepath.Join(dir, r.dir, "balances-000.parquet")))[0]); d != "" {
+	if d := cmp.Diff(want, collect(t, ReadBalances(Path(filepath.Join(dir, r.dir, "balances-000.parquet"))))[0]); d != "" {
 		t.Error(d)
 	}
-	notices := collect(t, ReadNotices(filepath.Join(dir, r.dir, "notices-000.parquet")))[:7]
+	notices := collect(t, ReadNotices(Path(filepath.Join(dir, r.dir, "notices-000.parquet"))))[:7]
 	id, pkg := c.Accounts[w.payers[0]].ID, c.Packages[2*w.payers[0]].ID
 	start := w.period.Start
 	for i, want := range []Notice{
@@ -177,7 +177,7 @@ func TestQuarantine(t *testing.T) {
 			Account: ptr("a"), Meter: ptr("m"), Raw: []byte("{}"),
 		},
 	}
-	if d := cmp.Diff(want, collect(t, ReadQuarantine(filepath.Join(dir, r.dir, "quarantine.parquet")))); d != "" {
+	if d := cmp.Diff(want, collect(t, ReadQuarantine(Path(filepath.Join(dir, r.dir, "quarantine.parquet"))))); d != "" {
 		t.Error(d)
 	}
 	second := w.create(t, t.TempDir())
@@ -388,11 +388,11 @@ func TestAnEmptyPeriodHasAllTables(t *testing.T) {
 	if d := cmp.Diff(want, names); d != "" {
 		t.Error(d)
 	}
-	if rows := collect(t, ReadLines(filepath.Join(dir, r.dir, "lines-000.parquet"))); len(rows) != 0 {
+	if rows := collect(t, ReadLines(Path(filepath.Join(dir, r.dir, "lines-000.parquet")))); len(rows) != 0 {
 		t.Errorf("%d lines", len(rows))
 	}
 	if err := func() error {
-		for _, err := range ReadCharges(filepath.Join(dir, r.dir, "lines-000.parquet")) {
+		for _, err := range ReadCharges(Path(filepath.Join(dir, r.dir, "lines-000.parquet"))) {
 			return err
 		}
 		return nil

@@ -1,21 +1,109 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// folder is where files go: a local folder, whose files are made last before anything refers to them, and are never
-// overwritten. An object store takes its place behind the same few methods.
+// storage is where files go: a local [folder], or a [bucketStorage]. Files are made last before anything refers to them,
+// and are never overwritten, but for current.json. Names have slashes.
+type storage interface {
+	making
+	lasting
+	finding
+	removing
+	io.Closer
+}
+
+type making interface {
+	// makeDir makes a folder, which must be new.
+	makeDir(name string) error
+	// create makes a new file; whoever closes it himself gives it up.
+	create(name string) (io.WriteCloser, error)
+	// close completes a file. It is an error, here or when the file is opened or synced, if there was one of this name.
+	close(name string, file io.WriteCloser, size int64) error
+}
+
+type lasting interface {
+	// replace puts content into the place of what is there, at once or not at all, and makes it last.
+	replace(name string, content []byte) error
+	// sync makes everything last that was completed.
+	sync(context.Context) error
+}
+
+type finding interface {
+	// open opens a completed file as the storage has it, not as it was written.
+	open(name string) (stored, error)
+	stat(name string) (fileInfo, error)
+	// list visits the files whose names begin with a prefix.
+	list(ctx context.Context, prefix string, visit func(fileInfo) error) error
+}
+
+type removing interface {
+	// remove removes files.
+	remove(ctx context.Context, names ...string) error
+	// removeAll removes a folder with all that was or is being written into it.
+	removeAll(dir string) error
+}
+
+// stored is the content of a stored file.
+type stored interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}
+
+// fileInfo is what a storage knows of a file. One whose name ends in a slash is a folder with nothing in it.
+type fileInfo struct {
+	name     string
+	size     int64
+	modified time.Time
+}
+
+// writeFile makes a new file with its content, and reads it back.
+func writeFile(s storage, name string, content []byte) (err error) {
+	file, err := s.create(name)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(content); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if err := s.close(name, file, int64(len(content))); err != nil {
+		return err
+	}
+	there, err := readFile(s, name)
+	if err == nil && !bytes.Equal(there, content) {
+		err = errors.New("what is read back is not what was written")
+	}
+	return err
+}
+
+func readFile(s storage, name string) (content []byte, err error) {
+	file, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return io.ReadAll(io.NewSectionReader(file, 0, file.Size()))
+}
+
+// folder is a local folder.
 type folder struct {
 	root     *os.Root
 	unsynced *unsynced
@@ -55,7 +143,7 @@ func openFolder(dir string) (folder, error) {
 	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]struct{}{}}}, err
 }
 
-// makeDir makes a folder and what is missing above it; the folder itself must be new.
+// makeDir makes what is missing above the folder, too.
 func (f folder) makeDir(name string) error {
 	if parent := path.Dir(name); parent != "." {
 		err := f.root.Mkdir(parent, 0o777)
@@ -71,32 +159,25 @@ func (f folder) makeDir(name string) error {
 	return nil
 }
 
-// create makes a new file; it is an error if there is one.
-func (f folder) create(name string) (*os.File, error) {
-	return f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+func (f folder) create(name string) (io.WriteCloser, error) {
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, err // not a nil *os.File
+	}
+	return file, nil
 }
 
-// close closes a file that was written; sync makes it last.
-func (f folder) close(name string, file *os.File) error {
+func (f folder) close(name string, file io.WriteCloser, _ int64) error {
 	f.unsynced.note(name, true)
-	startWriteback(file)
+	startWriteback(file.(*os.File)) // that create gave
 	return file.Close()
 }
 
-// write makes a new file with its content.
-func (f folder) write(name string, content []byte) error {
-	file, err := f.create(name)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	return errors.Join(err, f.close(name, file))
-}
-
-// replace puts content into the place of what is there, at once or not at all, and makes it last.
-func (f folder) replace(name, temporary string, content []byte) error {
+func (f folder) replace(name string, content []byte) error {
+	// Two writers of the same content may share a file; of different content they do not.
+	temporary := fmt.Sprintf(".%s.%x", name, sha256.Sum256(content))
 	_ = f.root.Remove(temporary) // what a killed run left
-	if err := f.write(temporary, content); err != nil {
+	if err := writeFile(f, temporary, content); err != nil {
 		return err
 	}
 	if err := f.sync(context.Background()); err != nil {
@@ -108,6 +189,96 @@ func (f folder) replace(name, temporary string, content []byte) error {
 	f.unsynced.note(path.Dir(name), false)
 	return f.sync(context.Background())
 }
+
+// storedFile is a file of a folder.
+type storedFile struct {
+	*os.File
+	size int64
+}
+
+func (f *storedFile) Size() int64 { return f.size }
+
+// open opens a file that is complete. No link leads out of the folder.
+func (f folder) open(name string) (stored, error) {
+	file, err := f.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file")
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &storedFile{file, info.Size()}, nil
+}
+
+func (f folder) stat(name string) (fileInfo, error) {
+	info, err := f.root.Stat(name)
+	if err != nil {
+		return fileInfo{}, err
+	}
+	return fileInfo{name, info.Size(), info.ModTime()}, nil
+}
+
+// list visits the files whose names begin with a prefix, by name. Links are not followed: one is listed as a file.
+func (f folder) list(ctx context.Context, prefix string, visit func(fileInfo) error) error {
+	return fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || name == "." {
+			return err
+		}
+		if entry.IsDir() {
+			if !strings.HasPrefix(name+"/", prefix) && !strings.HasPrefix(prefix, name+"/") {
+				return fs.SkipDir
+			}
+			within, err := fs.ReadDir(f.root.FS(), name)
+			if err != nil || len(within) > 0 {
+				return err
+			}
+			name += "/"
+		}
+		if !strings.HasPrefix(name, prefix) {
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return visit(fileInfo{name, 0, info.ModTime()})
+		}
+		return visit(fileInfo{name, info.Size(), info.ModTime()})
+	})
+}
+
+// remove removes files one after another, and folders with the last of their files. A link goes, not what it leads to.
+// What is gone already is no fault.
+func (f folder) remove(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name = strings.TrimSuffix(name, "/")
+		if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if f.root.Remove(dir) != nil { // something else is in it
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (f folder) removeAll(dir string) error { return f.root.RemoveAll(dir) }
+
+// Close gives the folder up.
+func (f folder) Close() error { return f.root.Close() }
 
 // syncsAtATime is how many files are synced side by side.
 const syncsAtATime = 16

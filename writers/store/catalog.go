@@ -32,18 +32,29 @@ func (s *Store) LoadDraft(ctx context.Context) (*rating.Draft, error) {
 // separator stands between the columns of a row that is read. No field may hold it, and a row that does is refused.
 const separator = "\x1f"
 
+// UnreadableError names all rows of the catalog's tables that cannot be read: another program wrote them.
+type UnreadableError struct{ Rows []string }
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("%d rows of the database cannot be read; mend them there:\n%s", len(e.Rows), strings.Join(e.Rows, "\n"))
+}
+
 func loadDraft(ctx context.Context, tx *sqlx.Tx) (*rating.Draft, error) {
-	d, memo := &rating.Draft{}, newMemo()
+	d, memo, unreadable := &rating.Draft{}, newMemo(), &UnreadableError{}
 	for _, t := range catalogTables() {
-		if err := t.load(ctx, tx, d, memo); err != nil {
+		if err := t.load(ctx, tx, d, memo, unreadable); err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.kind, err)
 		}
+	}
+	if len(unreadable.Rows) > 0 {
+		return nil, unreadable
 	}
 	return d, nil
 }
 
-// load appends the table's rows. It takes each row as one text: reading 21 columns one by one costs twice as much.
-func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *memo) error {
+// load appends the table's rows, and puts aside those that cannot be read. It takes each row as one text: reading 21
+// columns one by one costs twice as much.
+func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *memo, unreadable *UnreadableError) error {
 	var n int
 	if err := tx.GetContext(ctx, &n, "SELECT COUNT(*) FROM "+string(t.kind)); err != nil {
 		return err
@@ -61,14 +72,16 @@ func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *me
 		scanned = scanTexts(rows, batches)
 	})
 	v := make([]string, len(t.columns))
-	for batch := range batches { // to its end also after an error, as the scan waits for that
-		for i := 0; i < len(batch) && err == nil; i++ {
-			err = t.addText(d, batch[i], v, memo)
+	for batch := range batches {
+		for _, row := range batch {
+			if fault := t.addText(d, row, v, memo); fault != "" {
+				unreadable.Rows = append(unreadable.Rows, fmt.Sprintf("table %s: row %s", t.kind, fault))
+			}
 		}
 	}
 	scan.Wait()
-	if err = errors.Join(err, scanned); err != nil {
-		return err
+	if scanned != nil {
+		return scanned
 	}
 	t.sort(d)
 	return nil
@@ -92,14 +105,15 @@ func scanTexts(rows *sql.Rows, batches chan<- []string) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-func (t *table) addText(d *rating.Draft, row string, v []string, memo *memo) error {
+// addText adds a row, or says what keeps it from being read.
+func (t *table) addText(d *rating.Draft, row string, v []string, memo *memo) (fault string) {
 	if !split(row, v) {
-		return fmt.Errorf("row %q: a field holds the control character U+001F; remove it", row)
+		return fmt.Sprintf("%q: a field holds the control character U+001F; remove it", row)
 	}
 	if err := t.add(d, v, memo); err != nil {
-		return fmt.Errorf("row %s: %w", t.keyText(v), err)
+		return fmt.Sprintf("%s: %v", t.keyText(v), err)
 	}
-	return nil
+	return ""
 }
 
 func split(row string, v []string) bool {

@@ -89,38 +89,23 @@ func putStates(ctx context.Context, tx *sqlx.Tx, l Lease, states []ShardState) e
 	return nil
 }
 
-// SweepStates removes states that runs before this one stored ahead and never committed.
-func (s *Store) SweepStates(ctx context.Context, l Lease) error {
-	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		if err := checkToken(ctx, tx, l); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, tx.Rebind(`DELETE FROM state WHERE token < ?
-			AND NOT EXISTS (SELECT 1 FROM shard_state WHERE shard_state.sha256 = state.sha256)`), l.Token)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("sweep states of %s: %w", s.name, err)
-	}
-	return nil
-}
-
 // Commit stores all of it in one transaction, or nothing. It fails with [ErrFenced] when the lease was lost. An error of
-// the COMMIT itself does not say what became of it: the run is looked up.
+// the COMMIT itself does not say what became of it: the run is looked up, and committed again where it is not there.
 func (s *Store) Commit(ctx context.Context, c *Commit) error {
 	w := &commitWriter{c: c}
-	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		w.tx = tx
-		return w.write(ctx)
-	})
-	if err != nil && w.complete {
-		var state string
-		lookup := s.write.GetContext(context.WithoutCancel(ctx), &state, s.write.Rebind(`SELECT state FROM run WHERE id = ?`), c.RunID)
-		if lookup == nil && state == RunCommitted {
-			err = nil
-		}
-		err = errors.Join(err, lookup)
+	if s.write == nil {
+		return errReadOnly
 	}
+	err := s.persevere(ctx, func() error {
+		err := s.once(ctx, func(tx *sqlx.Tx) error {
+			w.tx, w.complete = tx, false
+			return w.write(ctx)
+		})
+		if err != nil && w.complete {
+			return s.lookUp(context.WithoutCancel(ctx), c, err)
+		}
+		return err
+	})
 	if err == nil {
 		err = w.step(StepCommitted)
 	}
@@ -128,6 +113,37 @@ func (s *Store) Commit(ctx context.Context, c *Commit) error {
 		return fmt.Errorf("commit to %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// lookUp finds out what became of a COMMIT that had no answer, or a bad one. It waits for the lease's row, which the lost
+// transaction holds as long as it lives. Without a word from the database, nobody knows.
+func (s *Store) lookUp(ctx context.Context, c *Commit, lost error) error {
+	var state string
+	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		if _, err := s.lockLease(ctx, tx, c.Lease.Site); err != nil {
+			return err
+		}
+		return tx.GetContext(ctx, &state, tx.Rebind(`SELECT state FROM run WHERE id = ?`), c.RunID)
+	})
+	switch {
+	case err != nil:
+		return &UnknownError{RunID: c.RunID, Lost: lost, Why: err}
+	case state == RunCommitted:
+		return nil
+	}
+	return lost
+}
+
+// UnknownError says that nobody knows whether a run was committed: the answer to its COMMIT was lost, and then the
+// database could not be asked. It unwraps to nothing, since it is neither a success nor any failure.
+type UnknownError struct {
+	RunID     int64
+	Lost, Why error
+}
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("it is not known whether run %d was committed: the answer was lost (%v), and the database cannot be asked (%v); "+
+		"once it can be reached, run the same command again: it finds out, and settles nothing twice", e.RunID, e.Lost, e.Why)
 }
 
 type commitWriter struct {
@@ -237,8 +253,8 @@ func (w *commitWriter) states(ctx context.Context) error {
 		if err := putStates(ctx, w.tx, w.c.Lease, p.Shards); err != nil {
 			return err
 		}
-		insert := bulk{tx: w.tx, head: `INSERT INTO shard_state (period_start, revision, shard, sha256) VALUES `}
-		err := insert.rows(ctx, 4, len(p.Shards), func(n int) ([]any, error) {
+		columns := []string{"period_start", "revision", "shard", "sha256"}
+		err := dialectOf(w.tx).insert(ctx, w.tx, "shard_state", columns, len(p.Shards), func(n int) ([]any, error) {
 			return []any{p.PeriodStart, p.Revision.Revision, p.Shards[n].Shard, p.Shards[n].SHA256}, nil
 		})
 		if err != nil {

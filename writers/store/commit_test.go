@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,8 +45,10 @@ func begin(t testing.TB, s *Store, l Lease) int64 {
 	return id
 }
 
-func TestLeaseIsHeldAndTakenOver(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestLeaseIsHeldAndTakenOver(t *testing.T) { onEach(t, testLeaseIsHeldAndTakenOver) }
+
+func testLeaseIsHeldAndTakenOver(t *testing.T, db database) {
+	path := db.state(t)
 	a, b := open(t, path, ReadWrite), open(t, path, ReadWrite)
 	first := acquire(t, a, minute)
 	_, err := b.AcquireLease(t.Context(), "demo", self(t), minute+minute/2)
@@ -87,8 +88,10 @@ func TestLeaseIsHeldAndTakenOver(t *testing.T) {
 	wantError(t, err, "database of site demo")
 }
 
-func TestLeaseOfADeadProcessIsTakenOver(t *testing.T) {
-	s := fresh(t)
+func TestLeaseOfADeadProcessIsTakenOver(t *testing.T) { onEach(t, testLeaseOfADeadProcessIsTakenOver) }
+
+func testLeaseOfADeadProcessIsTakenOver(t *testing.T, db database) {
+	s := db.fresh(t)
 	gone := exec.Command(os.Args[0], "-test.run=^$")
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
@@ -115,8 +118,10 @@ func TestLeaseOfADeadProcessIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestOneOfManyGetsTheLease(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestOneOfManyGetsTheLease(t *testing.T) { onEach(t, testOneOfManyGetsTheLease) }
+
+func testOneOfManyGetsTheLease(t *testing.T, db database) {
+	path := db.state(t)
 	var group sync.WaitGroup
 	var won, lost atomic.Int32
 	for range 8 {
@@ -188,8 +193,10 @@ func snapshot(t testing.TB, s *Store) map[string][]map[string]any {
 	return all
 }
 
-func TestCommitIsVisibleWhole(t *testing.T) {
-	s := fresh(t)
+func TestCommitIsVisibleWhole(t *testing.T) { onEach(t, testCommitIsVisibleWhole) }
+
+func testCommitIsVisibleWhole(t *testing.T, db database) {
+	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	id := begin(t, s, l)
 	first := day(t, 1, 1, Hash{}, "n1", "n2")
@@ -243,9 +250,11 @@ func TestCommitIsVisibleWhole(t *testing.T) {
 }
 
 // Whatever ends a commit, at whatever step, nothing of it is visible; and then it can be done again.
-func TestCommitIsAllOrNothing(t *testing.T) {
+func TestCommitIsAllOrNothing(t *testing.T) { onEach(t, testCommitIsAllOrNothing) }
+
+func testCommitIsAllOrNothing(t *testing.T, db database) {
 	steps := []string{StepBegin, StepToken, StepRun, StepRevisions, StepStates, StepOutbox, StepObjects, StepSums}
-	s := fresh(t)
+	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	first := day(t, 1, 1, Hash{}, "n1", "n2")
 	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{first}}); err != nil {
@@ -304,11 +313,13 @@ func TestCommitIsAllOrNothing(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	_, err = s.write.Exec(`UPDATE revision SET is_current = 1`)
-	wantError(t, err, "UNIQUE") // the schema's own guard
+	wantError(t, err, db.says("UNIQUE", "revision_current")) // the schema's own guard
 }
 
-func TestStolenLeaseCannotCommit(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestStolenLeaseCannotCommit(t *testing.T) { onEach(t, testStolenLeaseCannotCommit) }
+
+func testStolenLeaseCannotCommit(t *testing.T, db database) {
+	path := db.state(t)
 	old, thief := open(t, path, ReadWrite), open(t, path, ReadWrite)
 	l := acquire(t, old, minute)
 	c := &Commit{Lease: l, RunID: begin(t, old, l), Periods: []PeriodCommit{day(t, 1, 1, Hash{})}}
@@ -343,8 +354,10 @@ func TestStolenLeaseCannotCommit(t *testing.T) {
 	}
 }
 
-func TestCommitRefuses(t *testing.T) {
-	s := fresh(t)
+func TestCommitRefuses(t *testing.T) { onEach(t, testCommitRefuses) }
+
+func testCommitRefuses(t *testing.T, db database) {
+	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	first := day(t, 1, 1, Hash{}, "n1")
 	if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{first}}); err != nil {
@@ -366,14 +379,14 @@ func TestCommitRefuses(t *testing.T) {
 		change(&p)
 		return p
 	}
-	refused("the same revision again", day(t, 1, 1, Hash{}), "day 1 revision 1", "UNIQUE")
+	refused("the same revision again", day(t, 1, 1, Hash{}), "day 1 revision 1", db.says("UNIQUE", "revision_pkey"))
 	refused("a gap", day(t, 3, 1, first.ManifestSHA256), "day 3", "not settled")
 	refused("another predecessor", day(t, 2, 1, Hash{9}), "day 2", "settle again")
 	refused("a shard too few", edit(func(p *PeriodCommit) { p.Shards = p.Shards[:1] }), "2 shards, 4 payers", "the database 1, 2")
 	refused("other packages", edit(func(p *PeriodCommit) { p.Packages = 5 }), "5 packages")
-	refused("a notice twice", edit(func(p *PeriodCommit) { p.Notices = append(p.Notices, p.Notices[0]); p.Revision.Notices = 2 }), "2 notices")
+	refused("a notice twice", edit(func(p *PeriodCommit) { p.Notices = append(p.Notices, p.Notices[0]); p.Revision.Notices = 2 }), db.says("2 notices", "second time"))
 	refused("a state under another name", edit(func(p *PeriodCommit) { p.Shards[0].SHA256[0]++ }), "shard 0", "damaged")
-	refused("a state that is not there", edit(func(p *PeriodCommit) { p.Shards[0].Content, p.Shards[0].SHA256 = nil, Hash{5} }), "FOREIGN KEY")
+	refused("a state that is not there", edit(func(p *PeriodCommit) { p.Shards[0].Content, p.Shards[0].SHA256 = nil, Hash{5} }), db.says("FOREIGN KEY", "shard_state_sha256_fkey"))
 	refused("another end", edit(func(p *PeriodCommit) {
 		p.PeriodStart, p.PeriodName = first.PeriodStart, "x"
 		p.PreviousManifestSHA256 = Hash{}
@@ -389,7 +402,11 @@ func TestCommitRefuses(t *testing.T) {
 
 // A backfill sends nothing again, withdraws what is gone, and takes back a withdrawal.
 func TestOutboxFollowsTheCurrentRevision(t *testing.T) {
-	s := fresh(t)
+	onEach(t, testOutboxFollowsTheCurrentRevision)
+}
+
+func testOutboxFollowsTheCurrentRevision(t *testing.T, db database) {
+	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	commit := func(periods ...PeriodCommit) {
 		t.Helper()
@@ -432,7 +449,11 @@ func TestOutboxFollowsTheCurrentRevision(t *testing.T) {
 }
 
 func TestStatesStoredAheadCountFromTheCommitOn(t *testing.T) {
-	s := fresh(t)
+	onEach(t, testStatesStoredAheadCountFromTheCommitOn)
+}
+
+func testStatesStoredAheadCountFromTheCommitOn(t *testing.T, db database) {
+	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	p, lost := day(t, 1, 1, Hash{}), day(t, 2, 1, Hash{})
 	for _, shards := range [][]ShardState{p.Shards, lost.Shards, p.Shards} {
@@ -476,7 +497,7 @@ func TestStatesStoredAheadCountFromTheCommitOn(t *testing.T) {
 }
 
 func BenchmarkCommit(b *testing.B) {
-	s := fresh(b)
+	s := databases()[0].fresh(b)
 	l := acquire(b, s, minute)
 	c := world(100_000, 5, 100_000)
 	payers := many(100_000, 100_000, 5)
@@ -507,8 +528,10 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 // Two writers that read before they write would fail half-way, or give out a number twice, if they began without a lock.
-func TestManyWritersTakeTurns(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestManyWritersTakeTurns(t *testing.T) { onEach(t, testManyWritersTakeTurns) }
+
+func testManyWritersTakeTurns(t *testing.T, db database) {
+	path := db.state(t)
 	var group sync.WaitGroup
 	for range 4 {
 		s := open(t, path, ReadWrite)

@@ -1,6 +1,7 @@
 // Package store keeps what drawdown knows between runs, in tables that drawdown owns: the catalog's rows, the lease and
 // its fencing token, runs, revisions of periods, closing states, usage objects that were read, and the outbox. The tables
-// are explained in migrations/*.sql, which run unchanged on SQLite and PostgreSQL.
+// are explained in migrations/*.sql, which run unchanged on SQLite and PostgreSQL. In what the two differ is said by one
+// type, dialect; what PostgreSQL refuses to be written into the catalog, by migrations/postgres.
 //
 // What lives here: SQL, and the form of what is stored. What does not: rules about money, files and their formats, and
 // the decision what to settle.
@@ -8,9 +9,13 @@
 // # How a run becomes true
 //
 // A run takes the lease ([Store.AcquireLease]), which gives it a token larger than any before. It may put closing states
-// into the database ahead ([Store.PutStates]): nothing refers to them yet. [Store.Commit] is one transaction that checks
-// the token, writes revisions, states, objects and notices, adds up in SQL what it wrote, compares that with the counts
-// of the manifests, and makes the revisions current. A run whose lease was taken by another fails there with [ErrFenced].
+// into the database ahead ([Store.PutStates]): nothing refers to them yet, and those of a run that failed are swept later
+// ([Store.SweepStates]). [Store.Commit] is one transaction that checks the token, writes revisions, states, objects and
+// notices, adds up in SQL what it wrote, compares that with the counts of the manifests, and makes the revisions current. A
+// run whose lease was taken by another fails there with [ErrFenced].
+// A COMMIT whose answer is lost is looked up on another connection, which first waits for the lease's row, and with it
+// for the end of the lost transaction: the run is there, or it is committed again, or nobody can be asked and the error
+// says so ([UnknownError]). It is never guessed.
 //
 // # The form of a closing state
 //

@@ -60,24 +60,20 @@ type leaseRow struct {
 func (s *Store) AcquireLease(ctx context.Context, site string, p Process, now rating.Instant) (Lease, error) {
 	lease := Lease{Site: site}
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO lease (site, token, owner, host, pid, acquired_at, heartbeat_at)
-			VALUES (?, 0, '', '', 0, 0, 0) ON CONFLICT (site) DO NOTHING`), site)
+		if s.dialect.lockBriefly != "" {
+			if _, err := tx.ExecContext(ctx, s.dialect.lockBriefly); err != nil {
+				return err
+			}
+		}
+		was, err := s.lockLease(ctx, tx, site)
 		if err != nil {
 			return err
 		}
-		var was leaseRow
-		if err := tx.GetContext(ctx, &was, tx.Rebind(`SELECT * FROM lease WHERE site = ?`), site); err != nil {
-			return err
-		}
-		var others []string
-		if err := tx.SelectContext(ctx, &others, tx.Rebind(`SELECT site FROM lease WHERE site <> ?`), site); err != nil {
-			return err
-		}
-		if len(others) > 0 {
-			return fmt.Errorf("%s is the database of site %s; give each site a database of its own (config: site, state)", s.name, others[0])
+		if lease.Token > 0 && was.Token == lease.Token && was.AcquiredAt == now && was.PID == p.PID && was.Host == p.Host {
+			return nil // it was taken, and the answer was lost
 		}
 		if was.held(now) {
-			return &HeldError{site, was.Owner, was.Host, was.PID, was.AcquiredAt, was.HeartbeatAt}
+			return was.heldError()
 		}
 		lease.Token = was.Token + 1
 		taken, err := updateOne(ctx, tx, `UPDATE lease SET token = ?, owner = ?, host = ?, pid = ?, acquired_at = ?, heartbeat_at = ?
@@ -88,10 +84,46 @@ func (s *Store) AcquireLease(ctx context.Context, site string, p Process, now ra
 		}
 		return err
 	})
+	if lockTimedOut(err) { // somebody commits under it
+		var was leaseRow
+		if err = s.get(ctx, &was, `SELECT * FROM lease WHERE site = ?`, site); err == nil {
+			err = was.heldError()
+		}
+	}
 	if err != nil {
 		return Lease{}, fmt.Errorf("take the lease: %w", err)
 	}
 	return lease, nil
+}
+
+// lockLease makes the site's row where there is none, reads it, and keeps it from others until the transaction ends.
+func (s *Store) lockLease(ctx context.Context, tx *sqlx.Tx, site string) (*leaseRow, error) {
+	_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO lease (site, token, owner, host, pid, acquired_at, heartbeat_at)
+		VALUES (?, 0, '', '', 0, 0, 0) ON CONFLICT DO NOTHING`), site)
+	if err != nil {
+		return nil, err
+	}
+	var others []string
+	if err := tx.SelectContext(ctx, &others, tx.Rebind(`SELECT site FROM lease WHERE site <> ?`), site); err != nil {
+		return nil, err
+	}
+	if len(others) > 0 {
+		return nil, fmt.Errorf("%s is the database of site %s; give each site a database of its own (config: site, state)", s.name, others[0])
+	}
+	var row leaseRow
+	err = tx.GetContext(ctx, &row, tx.Rebind(`SELECT * FROM lease WHERE site = ?`+s.dialect.lockRow), site)
+	return &row, err
+}
+
+// Clock gives the time of the database's server, which several machines may go by; false: it has none of its own.
+func (s *Store) Clock(ctx context.Context) (now rating.Instant, ok bool, err error) {
+	if s.dialect.clock == "" {
+		return 0, false, nil
+	}
+	if err := s.get(ctx, &now, s.dialect.clock); err != nil {
+		return 0, false, fmt.Errorf("ask %s for the time: %w", s.name, err)
+	}
+	return now, true, nil
 }
 
 func owner(p Process) string {
@@ -99,6 +131,10 @@ func owner(p Process) string {
 		return "somebody"
 	}
 	return p.Actor
+}
+
+func (l *leaseRow) heldError() error {
+	return &HeldError{l.Site, l.Owner, l.Host, l.PID, l.AcquiredAt, l.HeartbeatAt}
 }
 
 // held tells whether the lease belongs to a run that may be alive. A heartbeat from the future is one from before the
@@ -158,16 +194,18 @@ func (s *Store) ReleaseLease(ctx context.Context, l Lease) error {
 }
 
 // checkToken makes sure, inside a transaction, that the lease was not lost, and keeps it from being taken until the
-// transaction ends: writing to the row locks it.
+// transaction ends.
 func checkToken(ctx context.Context, tx *sqlx.Tx, l Lease) error {
-	var token int64
-	kept, err := updateOne(ctx, tx, `UPDATE lease SET token = token WHERE site = ? AND token = ? AND owner <> ''`, l.Site, l.Token)
-	if err != nil || kept {
-		return err
+	var is struct {
+		Token int64
+		Owner string
 	}
-	err = tx.GetContext(ctx, &token, tx.Rebind(`SELECT token FROM lease WHERE site = ?`), l.Site)
+	err := tx.GetContext(ctx, &is, tx.Rebind(`SELECT token, owner FROM lease WHERE site = ?`+dialectOf(tx).lockRow), l.Site)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	return fmt.Errorf("%w (its token is %d, the newest one is %d)", ErrFenced, l.Token, token)
+	if is.Token != l.Token || is.Owner == "" {
+		return fmt.Errorf("%w (its token is %d, the newest one is %d)", ErrFenced, l.Token, is.Token)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -10,38 +11,59 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql migrations/*/*.sql
 var migrations embed.FS
+
+// guardsVersion is the version of the migration that each database has in its own words.
+const guardsVersion = 2
+
+// provider knows all migrations of a database: those of the folder, and that of its own language.
+func provider(db *sqlx.DB) (*goose.Provider, error) {
+	d := dialectOf(db)
+	common, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	guards, err := migrations.ReadFile("migrations/" + d.guards + "/00002_guards.sql")
+	if err != nil {
+		return nil, err
+	}
+	run := func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, string(guards))
+		return err
+	}
+	return goose.NewProvider(d.migrations, db.DB, common, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(guardsVersion, &goose.GoFunc{RunTx: run}, nil)))
+}
 
 // migrate brings the schema to this program's version. Programs that start at once on an empty database race; those that
 // lose find the work done when they look again.
 func migrate(ctx context.Context, db *sqlx.DB) error {
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db.DB, folder, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return err
-	}
-	const attempts = 4
-	var first error // the later ones may follow from it
+	const attempts = 12
+	var first, err error // the later ones may follow from the first
 	for range attempts {
+		var all *goose.Provider
+		if all, err = provider(db); err != nil { // a new one each time: it does not repeat what has failed
+			return err
+		}
 		var current, newest int64
-		if current, newest, err = provider.GetVersions(ctx); err == nil {
+		if current, newest, err = all.GetVersions(ctx); err == nil {
 			if current > newest {
 				return newerSchema(current, newest)
 			}
 			if current == newest {
 				return nil
 			}
-			_, err = provider.Up(ctx)
+			_, err = all.Up(ctx)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if first == nil {
 			first = err
+		}
+		if denied(err) {
+			break
 		}
 	}
 	if err != nil {
@@ -56,20 +78,20 @@ func newerSchema(current, newest int64) error {
 }
 
 // checkVersion makes sure that a reader finds the tables it knows.
-func checkVersion(ctx context.Context, db *sqlx.DB) error {
+func (s *Store) checkVersion(ctx context.Context) error {
+	all, err := provider(s.read)
+	if err != nil {
+		return err
+	}
+	sources := all.ListSources()
+	newest := sources[len(sources)-1].Version
 	var current int64
-	err := db.GetContext(ctx, &current, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`)
-	if err != nil {
-		return fmt.Errorf("this is no database of drawdown, or an empty one: %w; run drawdown catalog apply, or settle", err)
-	}
-	names, err := fs.ReadDir(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	newest, err := goose.NumericComponent(names[len(names)-1].Name())
+	err = s.get(ctx, &current, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`)
 	switch {
+	case err != nil && s.dialect.lacksTable(err):
+		return ErrEmpty
 	case err != nil:
-		return err
+		return fmt.Errorf("this is no database of drawdown: %w", err)
 	case current > newest:
 		return newerSchema(current, newest)
 	case current < newest:

@@ -76,18 +76,22 @@ func (s *Store) Revisions(ctx context.Context, periodStart rating.Instant) ([]Re
 }
 
 func (s *Store) revisions(ctx context.Context, query string, args ...any) ([]Revision, error) {
-	var list []Revision
-	if err := s.read.SelectContext(ctx, &list, s.read.Rebind(query), args...); err != nil {
+	revisions, err := list[Revision](ctx, s, query, args...)
+	if err != nil {
 		return nil, fmt.Errorf("load periods from %s: %w", s.name, err)
 	}
-	return list, nil
+	return revisions, nil
 }
 
 // SettledBefore gives the current revision of the last settled period that starts before an instant, nil where there is
 // none: with [rating.Never], the newest period; with a period's start, its predecessor, whose closing state is its opening
 // state (R5.3).
 func (s *Store) SettledBefore(ctx context.Context, t rating.Instant) (*Revision, error) {
-	r, err := settledBefore(ctx, s.read, t)
+	var r *Revision
+	err := s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
+		r, err = settledBefore(ctx, tx, t)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load periods from %s: %w", s.name, err)
 	}
@@ -106,20 +110,19 @@ func settledBefore(ctx context.Context, q sqlx.ExtContext, t rating.Instant) (*R
 
 // ShardStates lists the closing states of a revision by shard, without their content.
 func (s *Store) ShardStates(ctx context.Context, periodStart rating.Instant, revision int) ([]ShardState, error) {
-	var list []ShardState
-	err := s.read.SelectContext(ctx, &list, s.read.Rebind(`SELECT shard, shard_state.sha256, payers, packages
-		FROM shard_state JOIN state ON state.sha256 = shard_state.sha256 WHERE period_start = ? AND revision = ? ORDER BY shard`),
+	shards, err := list[ShardState](ctx, s, `SELECT shard, shard_state.sha256, payers, packages
+		FROM shard_state JOIN state ON state.sha256 = shard_state.sha256 WHERE period_start = ? AND revision = ? ORDER BY shard`,
 		periodStart, revision)
 	if err != nil {
 		return nil, fmt.Errorf("load shards from %s: %w", s.name, err)
 	}
-	return list, nil
+	return shards, nil
 }
 
 // LoadState gives a stored state, for [DecodeState], which finds out whether it is damaged.
 func (s *Store) LoadState(ctx context.Context, hash Hash) ([]byte, error) {
 	var content []byte
-	err := s.read.GetContext(ctx, &content, s.read.Rebind(`SELECT content FROM state WHERE sha256 = ?`), hash)
+	err := s.get(ctx, &content, `SELECT content FROM state WHERE sha256 = ?`, hash)
 	if err != nil {
 		return nil, fmt.Errorf("load state %s from %s: %w", hash, s.name, err)
 	}
@@ -142,8 +145,8 @@ func (s *Store) OpeningState(ctx context.Context, periodStart rating.Instant, sh
 			periodStart, r.PeriodName, r.PeriodEnd)
 	}
 	var hash Hash
-	err = s.read.GetContext(ctx, &hash, s.read.Rebind(`SELECT sha256 FROM shard_state
-		WHERE period_start = ? AND revision = ? AND shard = ?`), r.PeriodStart, r.Revision, shard)
+	err = s.get(ctx, &hash, `SELECT sha256 FROM shard_state WHERE period_start = ? AND revision = ? AND shard = ?`,
+		r.PeriodStart, r.Revision, shard)
 	if err != nil {
 		return nil, Hash{}, fmt.Errorf("load shard %d of period %s from %s (it has %d shards): %w", shard, r.PeriodName, s.name, r.Shards, err)
 	}
@@ -153,22 +156,14 @@ func (s *Store) OpeningState(ctx context.Context, periodStart rating.Instant, sh
 
 // Objects gives the usage objects that were read, by key.
 func (s *Store) Objects(ctx context.Context) (map[string]Object, error) {
-	rows, err := s.read.QueryxContext(ctx, `SELECT key, size, version, sha256, records, first_time, last_time, home_period_start FROM object`)
+	rows, err := list[Object](ctx, s, `SELECT key, size, version, sha256, records, first_time, last_time, home_period_start
+		FROM object`)
 	if err != nil {
 		return nil, fmt.Errorf("load usage objects from %s: %w", s.name, err)
 	}
-	defer rows.Close()
-	objects := map[string]Object{}
-	for rows.Next() {
-		var o Object
-		err := rows.Scan(&o.Key, &o.Size, &o.Version, &o.SHA256, &o.Records, &o.FirstTime, &o.LastTime, &o.HomePeriodStart)
-		if err != nil {
-			return nil, fmt.Errorf("load usage objects from %s: %w", s.name, err)
-		}
+	objects := make(map[string]Object, len(rows))
+	for _, o := range rows {
 		objects[o.Key] = o
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("load usage objects from %s: %w", s.name, err)
 	}
 	return objects, nil
 }

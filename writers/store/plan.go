@@ -25,8 +25,11 @@ type CatalogPlan struct {
 
 	base Hash // of the database's catalog when the plan was made
 	file *rating.Draft
-	rows [][]int32 // by table: rows of the file that are to be written
+	rows []plannedRows // by table
 }
+
+// plannedRows are rows of the file that are to be written to a table.
+type plannedRows struct{ added, changed []int32 }
 
 // CatalogRow names a row of the catalog; the key of one that has several columns is written with spaces.
 type CatalogRow struct {
@@ -73,7 +76,7 @@ func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
 }
 
 // compare tells which rows of a table are to be written.
-func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write []int32, err error) {
+func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write plannedRows, err error) {
 	was, is := make([]string, len(t.columns)), make([]string, len(t.columns))
 	inFile := t.index(file)
 	known := make([]int32, t.count(file)) // by row of the file: 1 + the row of the database
@@ -88,18 +91,18 @@ func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write []i
 	var key [3]string
 	for i, old := range known {
 		if err := t.row(file, i, is); err != nil {
-			return nil, err
+			return write, err
 		}
 		row := CatalogRow{t.kind, t.keyText(is)}
 		if t.key(file, i, key[:]); inFile[key] != int32(i) {
-			return nil, fmt.Errorf("R2.8: %s: %s stands in the file twice; remove one", t.kind, row.Key)
+			return write, fmt.Errorf("R2.8: %s: %s stands in the file twice; remove one", t.kind, row.Key)
 		}
 		if old == 0 {
-			p.Added, write = append(p.Added, row), append(write, int32(i))
+			p.Added, write.added = append(p.Added, row), append(write.added, int32(i))
 			continue
 		}
 		if err := t.values(database, int(old-1), was); err != nil {
-			return nil, err
+			return write, err
 		}
 		if slices.Equal(was, is) {
 			p.Unchanged++
@@ -111,7 +114,7 @@ func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write []i
 				change.Fields = append(change.Fields, FieldChange{t.columns[n], was[n], is[n]})
 			}
 		}
-		p.Changed, write = append(p.Changed, change), append(write, int32(i))
+		p.Changed, write.changed = append(p.Changed, change), append(write.changed, int32(i))
 	}
 	return write, nil
 }
@@ -125,16 +128,30 @@ func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan) error {
 	if p.Empty() {
 		return nil
 	}
+	attempts := 0
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+		attempts++
+		if s.dialect.lockCatalog != "" {
+			if _, err := tx.ExecContext(ctx, s.dialect.lockCatalog); err != nil {
+				return err
+			}
+		}
 		database, err := loadDraft(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if HashDraft(database) != p.base {
+		switch is := HashDraft(database); {
+		case is != p.base && attempts > 1 && is == HashDraft(p.Merged):
+			return nil // it was applied, and the answer was lost
+		case is != p.base:
 			return ErrCatalogMoved
 		}
 		for n, t := range catalogTables() {
-			if err := t.upsert(ctx, tx, p.file, p.rows[n]); err != nil {
+			err := t.insert(ctx, tx, p.file, p.rows[n].added)
+			if err == nil {
+				err = t.update(ctx, tx, p.file, p.rows[n].changed)
+			}
+			if err != nil {
 				return fmt.Errorf("table %s: %w", t.kind, err)
 			}
 		}
@@ -146,8 +163,13 @@ func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan) error {
 	return nil
 }
 
-// upsert writes rows of a draft.
-func (t *table) upsert(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, rows []int32) error {
+// insert adds rows of a draft that the table does not have.
+func (t *table) insert(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, rows []int32) error {
+	return dialectOf(tx).insert(ctx, tx, string(t.kind), t.columns, len(rows), t.reader(d, rows))
+}
+
+// update writes rows of a draft over those with the same key.
+func (t *table) update(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, rows []int32) error {
 	conflict := " ON CONFLICT (" + quoteAll(t.columns[:t.keys]) + ") DO UPDATE SET "
 	for n, column := range t.columns[t.keys:] {
 		if n > 0 {
@@ -156,14 +178,19 @@ func (t *table) upsert(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, rows [
 		conflict += `"` + column + `" = excluded."` + column + `"`
 	}
 	insert := bulk{tx: tx, head: "INSERT INTO " + string(t.kind) + " (" + quoteAll(t.columns) + ") VALUES ", tail: conflict}
+	return insert.rows(ctx, len(t.columns), len(rows), t.reader(d, rows))
+}
+
+// reader gives rows of a draft column by column.
+func (t *table) reader(d *rating.Draft, rows []int32) rowReader {
 	v, args := make([]string, len(t.columns)), make([]any, len(t.columns))
-	return insert.rows(ctx, len(t.columns), len(rows), func(i int) ([]any, error) {
+	return func(i int) ([]any, error) {
 		err := t.row(d, int(rows[i]), v)
 		for n := range v {
 			args[n] = v[n]
 		}
 		return args, err
-	})
+	}
 }
 
 // bulk is an INSERT of many rows, some hundred a statement.
@@ -173,7 +200,7 @@ type bulk struct {
 }
 
 // rows inserts n rows of so many columns. The slice that row gives is read at once.
-func (b *bulk) rows(ctx context.Context, columns, n int, row func(i int) ([]any, error)) error {
+func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
 	const parameters = 12000 // SQLite takes 32766, PostgreSQL 65535
 	batch := min(n, parameters/columns)
 	args := make([]any, 0, batch*columns)

@@ -86,8 +86,7 @@ func finishRun(ctx context.Context, tx *sqlx.Tx, id int64, o Outcome) error {
 
 // Runs gives the newest runs, newest first.
 func (s *Store) Runs(ctx context.Context, limit int) ([]Run, error) {
-	var runs []Run
-	err := s.read.SelectContext(ctx, &runs, s.read.Rebind(`SELECT * FROM run ORDER BY id DESC LIMIT ?`), limit)
+	runs, err := list[Run](ctx, s, `SELECT * FROM run ORDER BY id DESC LIMIT ?`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("load runs from %s: %w", s.name, err)
 	}

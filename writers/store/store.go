@@ -7,15 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"modernc.org/sqlite" // the driver "sqlite", too
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Mode says what a [Store] may do.
@@ -29,113 +24,37 @@ const (
 
 // Store is an open database.
 type Store struct {
-	read  *sqlx.DB // several connections
-	write *sqlx.DB // one connection; nil when read-only
+	read  *sqlx.DB
+	write *sqlx.DB // nil when read-only
 	name  string   // for messages; it holds no secret
+
+	dialect  dialect
+	patience time.Duration
 }
+
+// ErrEmpty is what opening a state for reading fails with where nothing was ever written to it.
+var ErrEmpty = errors.New("nothing was settled or applied here yet; run drawdown catalog apply, or settle")
 
 // errReadOnly reports a fault of the program: it opened the database for reading and then wrote.
 var errReadOnly = errors.New("the state was opened for reading only")
 
-// How a connection of each pool to SQLite behaves. Writers take the write lock when they begin, so that a transaction
-// never fails half-way because another one was quicker; a commit is on the disk when it returns.
-const (
-	sqliteCommon = "_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
-	sqliteWriter = "?_txlock=immediate&" + sqliteCommon + "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
-	sqliteReader = "?mode=ro&" + sqliteCommon + "&_pragma=query_only(1)"
-	readers      = 4
-)
-
-// Open opens the database that config `state` names: the path of an SQLite file.
-func Open(ctx context.Context, state string, mode Mode) (*Store, error) {
-	if scheme, _, ok := strings.Cut(state, "://"); ok {
-		return nil, fmt.Errorf("state %s://…: only the path of an SQLite file is supported so far; write e.g. state: drawdown.db", scheme)
-	}
-	path, err := sqlitePath(state, mode)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{name: state}
-	if mode != ReadOnly {
-		writer := sqliteWriter
-		if mode == Scratch {
-			writer = strings.Replace(writer, "synchronous(FULL)", "synchronous(OFF)", 1)
-		}
-		s.write, err = openWriter(ctx, path+writer)
-	}
-	if err == nil {
-		s.read, err = connect(ctx, path+sqliteReader, readers)
+// Open opens the database that config `state` names: the path of an SQLite file, or postgres://user@host/database.
+func Open(ctx context.Context, state string, mode Mode) (s *Store, err error) {
+	if IsURL(state) {
+		s, err = openPostgres(ctx, state, mode)
+	} else {
+		s, err = openSQLite(ctx, state, mode)
 	}
 	if err == nil && mode == ReadOnly {
-		err = checkVersion(ctx, s.read)
+		err = s.checkVersion(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open state %s: %w", state, err), s.Close())
-	}
-	return s, nil
-}
-
-// openWriter opens the connection that writes, and migrates. Where several processes open a new database at once, turning
-// it to WAL fails for all but one without any waiting, whatever the busy timeout says; so it is tried again for a while.
-func openWriter(ctx context.Context, dsn string) (*sqlx.DB, error) {
-	patience, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		db, err := connect(ctx, dsn, 1)
-		if err == nil {
-			err = migrate(ctx, db)
+		if s != nil {
+			err = errors.Join(fmt.Errorf("open state %s: %w", s.name, err), s.Close())
 		}
-		var busy *sqlite.Error
-		if err == nil || patience.Err() != nil || !errors.As(err, &busy) || busy.Code()&0xff != sqlite3.SQLITE_BUSY {
-			return db, err
-		}
-		if db != nil {
-			err = errors.Join(err, db.Close())
-		}
-		select {
-		case <-patience.Done():
-			return nil, errors.Join(err, ctx.Err())
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// sqlitePath gives the file's URI, after checks whose failure SQLite reports as "out of memory" or "unable to open".
-func sqlitePath(state string, mode Mode) (string, error) {
-	path, err := filepath.Abs(state)
-	if err != nil {
-		return "", fmt.Errorf("state %s: %w", state, err)
-	}
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		return "", fmt.Errorf("state %s is a folder; write the path of a file, e.g. %s", state, filepath.Join(state, "drawdown.db"))
-	case err != nil && mode == ReadOnly:
-		return "", fmt.Errorf("state %s: nothing was settled or applied here yet: %w; run drawdown catalog apply, or settle", state, err)
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("state %s: %w", state, err)
-	}
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		return "", fmt.Errorf("state %s: the folder it is to stand in: %w; create it first", state, err)
-	}
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // a drive letter
-	}
-	return "file:" + (&url.URL{Path: path}).EscapedPath(), nil
-}
-
-func connect(ctx context.Context, dsn string, connections int) (*sqlx.DB, error) {
-	db, err := sqlx.Open("sqlite", dsn)
-	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	if err := db.PingContext(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
+	return s, nil
 }
 
 // Close releases the connections.
@@ -149,37 +68,96 @@ func (s *Store) Close() error {
 	return err
 }
 
-// transact runs do in a transaction that writes: all of it is stored, or nothing.
+// transact runs do in a transaction that writes: all of it is stored, or nothing. Where it may succeed at another time
+// (a deadlock, a server that starts again), all of it is tried again for a while. So do must be able to run again, also
+// where its first run was stored and only the answer was lost.
 func (s *Store) transact(ctx context.Context, do func(*sqlx.Tx) error) error {
 	if s.write == nil {
 		return errReadOnly
 	}
+	return s.persevere(ctx, func() error { return s.once(ctx, do) })
+}
+
+// patience is how long something is tried again that may succeed at another time.
+const patience = 30 * time.Second
+
+// persevere tries again what has failed only for the moment.
+func (s *Store) persevere(ctx context.Context, attempt func() error) error {
+	return s.dialect.explain(persevere(ctx, s.patience, s.dialect.transient, attempt))
+}
+
+func persevere(ctx context.Context, patience time.Duration, transient func(error) bool, attempt func() error) error {
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := attempt()
+		if err == nil || !transient(err) || patient.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(wait + rand.N(wait)) // those that were in each other's way do not come back together
+		select {
+		case <-patient.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+	}
+}
+
+// once runs do in a transaction that writes.
+func (s *Store) once(ctx context.Context, do func(*sqlx.Tx) error) error {
 	tx, err := s.write.BeginTxx(ctx, nil)
 	if err != nil {
-		return err
+		return interruption(ctx, err)
 	}
-	if err := do(tx); err != nil {
-		return errors.Join(err, rollback(tx))
+	if s.dialect.begin != "" {
+		_, err = tx.ExecContext(ctx, s.dialect.begin)
 	}
-	err = tx.Commit()
-	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
-		err = context.Cause(ctx) // the context has rolled it back
+	if err == nil {
+		err = do(tx)
+	}
+	if err != nil {
+		return interruption(ctx, errors.Join(err, rollback(tx)))
+	}
+	return interruption(ctx, tx.Commit())
+}
+
+// interruption puts the reason in the place of what a database says when a context ends its transaction.
+func interruption(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		return context.Cause(ctx)
 	}
 	return err
 }
 
 // snapshot runs do in a transaction that reads: all of it sees the same state of the database.
 func (s *Store) snapshot(ctx context.Context, do func(*sqlx.Tx) error) error {
-	tx, err := s.read.BeginTxx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(tx), rollback(tx))
+	return s.persevere(ctx, func() error {
+		tx, err := s.read.BeginTxx(ctx, &s.dialect.reading)
+		if err != nil {
+			return interruption(ctx, err)
+		}
+		return interruption(ctx, errors.Join(do(tx), rollback(tx)))
+	})
 }
 
-// rollback ends a transaction; one that a cancelled context has ended is no fault.
+// get reads one row.
+func (s *Store) get(ctx context.Context, row any, query string, args ...any) error {
+	return s.snapshot(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, row, tx.Rebind(query), args...) })
+}
+
+// list reads rows into a slice.
+func list[T any](ctx context.Context, s *Store, query string, args ...any) (rows []T, err error) {
+	err = s.snapshot(ctx, func(tx *sqlx.Tx) error {
+		rows = nil
+		return tx.SelectContext(ctx, &rows, tx.Rebind(query), args...)
+	})
+	return rows, err
+}
+
+// rollback ends a transaction. One that a cancelled context or a lost connection has ended is no fault.
 func rollback(tx *sqlx.Tx) error {
-	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) && !connectionLost(err) {
 		return fmt.Errorf("roll back: %w", err)
 	}
 	return nil

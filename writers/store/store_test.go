@@ -2,16 +2,72 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"drawdown/writers/store/storetest"
+
+	"github.com/jmoiron/sqlx"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// server is the PostgreSQL of these tests.
+var server storetest.Shared
+
+// withServer stops the server before goroutines are counted.
+type withServer struct{ *testing.M }
+
+func (m withServer) Run() int {
+	code := m.M.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}) }
+
+// database is what the tests are run over.
+type database struct {
+	name  string
+	state func(t testing.TB) string // an empty one
+}
+
+func databases() []database {
+	return []database{
+		{"SQLite", func(t testing.TB) string { return filepath.Join(t.TempDir(), "drawdown.db") }},
+		{"PostgreSQL", func(t testing.TB) string { return server.Get(t).Fresh(t) }},
+	}
+}
+
+func (d database) fresh(t testing.TB) *Store { return open(t, d.state(t), ReadWrite) }
+
+func (d database) isPostgres() bool { return d.name == "PostgreSQL" }
+
+// says gives what a message of the database must hold.
+func (d database) says(sqlite, postgres string) string {
+	if d.isPostgres() {
+		return postgres
+	}
+	return sqlite
+}
+
+// onEach runs a test over each database.
+func onEach(t *testing.T, test func(*testing.T, database)) {
+	t.Helper()
+	t.Parallel()
+	for _, d := range databases() {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, d)
+		})
+	}
+}
 
 func open(t testing.TB, path string, mode Mode) *Store {
 	t.Helper()
@@ -25,11 +81,6 @@ func open(t testing.TB, path string, mode Mode) *Store {
 		}
 	})
 	return s
-}
-
-func fresh(t testing.TB) *Store {
-	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "drawdown.db"), ReadWrite)
 }
 
 // count counts rows of a table, or of a query's FROM clause.
@@ -74,8 +125,7 @@ func TestOpenRefusesWhatIsNoDatabase(t *testing.T) {
 		{filepath.Join(dir, "no", "such.db"), ReadWrite, []string{"such.db", "create it first"}},
 		{garbage, ReadWrite, []string{"garbage.db", "not a database"}},
 		{garbage, ReadOnly, []string{"garbage.db", "not a database"}},
-		{empty, ReadOnly, []string{"empty.db", "no database of drawdown"}},
-		{"postgres://user:secret@host/db", ReadWrite, []string{"postgres://…", "SQLite"}},
+		{empty, ReadOnly, []string{"empty.db", "nothing was settled"}},
 	} {
 		s, err := Open(t.Context(), c.state, c.mode)
 		if s != nil {
@@ -88,12 +138,11 @@ func TestOpenRefusesWhatIsNoDatabase(t *testing.T) {
 	}
 }
 
-func TestOpenKeepsToItsVersion(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "odd name %20?#.db")
+func TestOpenKeepsToItsVersion(t *testing.T) { onEach(t, testOpenKeepsToItsVersion) }
+
+func testOpenKeepsToItsVersion(t *testing.T, db database) {
+	path := db.state(t)
 	s := open(t, path, ReadWrite)
-	if _, err := os.Stat(path); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := s.write.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, TRUE)`); err != nil {
 		t.Fatal(err)
 	}
@@ -108,11 +157,25 @@ func TestOpenKeepsToItsVersion(t *testing.T) {
 	wantError(t, err, "version 0", "any command that writes")
 }
 
-func TestReadersDoNotWrite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestFilesMayHaveOddNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "odd name %20?#.db")
+	open(t, path, ReadWrite)
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadersDoNotWrite(t *testing.T) { onEach(t, testReadersDoNotWrite) }
+
+func testReadersDoNotWrite(t *testing.T, db database) {
+	path := db.state(t)
 	open(t, path, ReadWrite)
 	s := open(t, path, ReadOnly)
-	if _, err := s.read.Exec(`DELETE FROM run`); err == nil {
+	err := s.snapshot(t.Context(), func(tx *sqlx.Tx) error {
+		_, err := tx.Exec(`DELETE FROM run`)
+		return err
+	})
+	if err == nil {
 		t.Error("a reader's connection deleted rows")
 	}
 	if _, err := s.AcquireLease(t.Context(), "demo", Process{}, 0); !errors.Is(err, errReadOnly) {
@@ -124,7 +187,7 @@ func TestReadersDoNotWrite(t *testing.T) {
 }
 
 func TestWritersAreDurable(t *testing.T) {
-	s := fresh(t)
+	s := databases()[0].fresh(t)
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
 		var is string
 		if err := s.write.Get(&is, "PRAGMA "+pragma); err != nil || is != want {
@@ -133,8 +196,10 @@ func TestWritersAreDurable(t *testing.T) {
 	}
 }
 
-func TestManyOpenAnEmptyDatabaseAtOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "drawdown.db")
+func TestManyOpenAnEmptyDatabaseAtOnce(t *testing.T) { onEach(t, testManyOpenAnEmptyDatabaseAtOnce) }
+
+func testManyOpenAnEmptyDatabaseAtOnce(t *testing.T, db database) {
+	path := db.state(t)
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {

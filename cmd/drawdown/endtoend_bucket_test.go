@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"drawdown/rating"
+	"drawdown/readers/bucket"
+	. "drawdown/readers/bucket/buckettest"
+)
+
+// bucketSite is the demo with its usage and its settlements in a bucket.
+func bucketSite(t *testing.T, endpoint, usagePrefix, outputPrefix string) *site {
+	t.Helper()
+	s := demoSite(t)
+	config, err := os.ReadFile(s.path("drawdown.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("./usage ", `"`+URL(endpoint, usagePrefix)+`" `, "./settlements}", `"`+URL(endpoint, outputPrefix)+`"}`).Replace(string(config))
+	s.write("drawdown.yaml", []byte(text))
+	return s
+}
+
+// demoSite is the demo in a folder.
+func demoSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, dir: fastDir(t), memory: 64 << 20}
+	if err := writeDemo(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func demoTime(t *testing.T) time.Time {
+	now, err := time.Parse(time.RFC3339, demoNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+func openTestBucket(t *testing.T, endpoint, prefix string) *bucket.Bucket {
+	t.Helper()
+	address, err := bucket.Parse(URL(endpoint, prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bucket.Open(t.Context(), address, bucket.Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// upload copies a folder into a bucket.
+func upload(t *testing.T, b *bucket.Bucket, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err == nil {
+			err = b.Put(t.Context(), entry.Name(), bytes.NewReader(content), int64(len(content)), sha256.Sum256(content))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// bucketTree is what tree is for a folder.
+func bucketTree(t *testing.T, b *bucket.Bucket) map[string]string {
+	t.Helper()
+	var names []string
+	if err := b.List(t.Context(), "", func(o bucket.Object) error { names = append(names, o.Key); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range names {
+		content, err := b.ReadFile(t.Context(), name)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree(t, dir)
+}
+
+// documentedPolicies are those of docs/operations.md, for the bucket test.
+func documentedPolicies(t *testing.T) []map[string]any {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []map[string]any
+	for _, block := range strings.Split(string(text), "```json\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		block = strings.NewReplacer("USAGE-BUCKET", "test", "OUTPUT-BUCKET", "test", "USAGE-PREFIX", "usage", "OUTPUT-PREFIX", "settlements").Replace(block)
+		var policy struct{ Statement []map[string]any }
+		if err := json.Unmarshal([]byte(block), &policy); err != nil {
+			t.Fatalf("%v: %s", err, block)
+		}
+		all = append(all, policy.Statement...)
+	}
+	if len(all) != 4 {
+		t.Fatalf("docs/operations.md has %d statements", len(all))
+	}
+	return all
+}
+
+// TestBucketGivesTheSameBytes settles the demo in a folder, and in a bucket with no more rights than the documented ones.
+func TestBucketGivesTheSameBytes(t *testing.T) {
+	server := Start(t)
+	root := openTestBucket(t, server.Endpoint, "")
+	local, remote := demoSite(t), bucketSite(t, server.Endpoint, "usage", "settlements")
+	upload(t, openTestBucket(t, server.Endpoint, "usage"), remote.path("usage"))
+	if err := os.RemoveAll(remote.path("usage")); err != nil {
+		t.Fatal(err)
+	}
+	server.AddUser(t, "settler", "settler-secret")
+	server.SetPolicy(t, "settler", documentedPolicies(t))
+	As(t, "settler", "settler-secret")
+	mayNot(t, server)
+	now := demoTime(t)
+	want := local.settleUntil(now, rating.Never)
+	got := remote.settleUntil(now, rating.Never)
+	same(t, "records", want.Rows, got.Rows)
+	if again := remote.settleUntil(now, rating.Never); len(again.Periods) != 0 {
+		t.Errorf("settled again: %+v", again.Periods)
+	}
+	same(t, "files", local.output(), bucketTree(t, openTestBucket(t, server.Endpoint, "settlements")))
+	same(t, "state", local.visible(), remote.visible())
+	for _, id := range []string{demoRecord, "code.csv#1#prompt_tokens"} {
+		want, _, err := local.app(now).explain(local.config(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := remote.app(now).explain(remote.config(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "explanation of "+id, want, got)
+	}
+	same(t, "balances", texts(local.rows("balances")), texts(remote.rows("balances")))
+	if _, err := os.Stat(remote.path("settlements")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a folder beside the bucket: %v", err)
+	}
+	if err := root.List(t.Context(), "", func(o bucket.Object) error {
+		if !strings.HasPrefix(o.Key, "usage/") && !strings.HasPrefix(o.Key, "settlements/") {
+			t.Errorf("%s was written", o.Key)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// mayNot makes sure that the policy is in force: what it does not allow is forbidden.
+func mayNot(t *testing.T, server *Server) {
+	t.Helper()
+	usage, output, root := openTestBucket(t, server.Endpoint, "usage"), openTestBucket(t, server.Endpoint, "settlements"), openTestBucket(t, server.Endpoint, "")
+	content := []byte("x")
+	sum := sha256.Sum256(content)
+	for what, err := range map[string]error{
+		"write usage":    usage.Put(t.Context(), "new.csv", bytes.NewReader(content), 1, sum),
+		"remove usage":   usage.Remove(t.Context(), "code.csv"),
+		"write beside":   root.Put(t.Context(), "beside", bytes.NewReader(content), 1, sum),
+		"list beside":    root.List(t.Context(), "", func(bucket.Object) error { return nil }),
+		"remove outputs": output.Remove(t.Context(), "current.json"),
+	} {
+		if !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v, want that it is forbidden", what, err)
+		}
+	}
+}
+
+// TestBucketWithFaults: whatever fails on the way, the result is the same.
+func TestBucketWithFaults(t *testing.T) {
+	server := Start(t)
+	proxy := NewProxy(t, server)
+	local := demoSite(t)
+	now := demoTime(t)
+	local.settleUntil(now, rating.Never)
+	upload(t, openTestBucket(t, server.Endpoint, "usage"), local.path("usage"))
+	for name, fault := range map[string]Fault{
+		"500": Answer(500, "InternalError"), "reset-after": ResetAfter, "cut": Cut(100), "500-after": AnswerAfter(500, "InternalError"),
+	} {
+		n := 0
+		proxy.Fail(1<<30, func(r *http.Request) bool {
+			n++
+			return n%4 == 0 && (name != "cut" || r.Method == http.MethodGet)
+		}, fault)
+		remote := bucketSite(t, proxy.Endpoint, "usage", "out-"+name)
+		if _, err := remote.trySettle(now, rating.Never, false); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		proxy.Heal()
+		same(t, name+": files", local.output(), bucketTree(t, openTestBucket(t, server.Endpoint, "out-"+name)))
+		same(t, name+": state", local.visible(), remote.visible())
+	}
+}
+
+// TestBucketThatFails: a clear error, nothing committed, and the next run settles as if nothing had been.
+func TestBucketThatFails(t *testing.T) {
+	server := Start(t)
+	proxy := NewProxy(t, server)
+	local := demoSite(t)
+	now := demoTime(t)
+	local.settleUntil(now, rating.Never)
+	usage := openTestBucket(t, server.Endpoint, "usage")
+	upload(t, usage, local.path("usage"))
+	remote := bucketSite(t, proxy.Endpoint, "usage", "out")
+	content, err := usage.ReadFile(t.Context(), "code.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what  string
+		match func(*http.Request) bool
+		fault Fault
+		want  string
+	}{
+		{"an object changes", On("GET", "/usage/code.csv"), Before(func() {
+			if err := usage.Replace(context.Background(), "code.csv", content[1:]); err != nil {
+				t.Error(err)
+			}
+		}), "R4.5: usage object code.csv: changed while it was read (373040 bytes"},
+		{"an object vanishes", On("GET", "/usage/conv.csv"), Answer(404, "NoSuchKey"), "R4.5: usage object conv.csv: has vanished"},
+		{"an object is forbidden", On("GET", "/usage/conv.csv"), Answer(403, "AccessDenied"), "no fault of the object"},
+		{"no list", On("GET", "list-type=2"), Answer(403, "AccessDenied"), "list usage objects: list usage: list s3://test/usage: the credentials do not allow it"},
+		{"no write", On("PUT", "quarantine.parquet"), Answer(403, "AccessDenied"), "the credentials do not allow it"},
+		{"no manifest", On("PUT", "manifest.json"), Answer(403, "AccessDenied"), "the credentials do not allow it"},
+	} {
+		proxy.Fail(1<<30, c.match, c.fault)
+		_, err := remote.trySettle(now, rating.Never, false)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), Secret) {
+			t.Errorf("%s: %v, want %s", c.what, err, c.want)
+		}
+		proxy.Heal()
+		if err := usage.Replace(t.Context(), "code.csv", content); err != nil {
+			t.Error(err)
+		}
+		if periods := remote.query(`SELECT * FROM revision`); len(periods) > 0 {
+			t.Fatalf("%s: %v is committed", c.what, periods)
+		}
+	}
+	// current.json follows from the database, so a run that could not write it has settled all the same.
+	proxy.Fail(1<<30, On("PUT", "current.json"), Answer(403, "AccessDenied"))
+	if _, err := remote.trySettle(now, rating.Never, false); err == nil || !strings.Contains(err.Error(), "what is settled is committed") {
+		t.Errorf("no current.json: %v", err)
+	}
+	proxy.Heal()
+	remote.settleUntil(now, rating.Never)
+	wanted, found := local.output(), bucketTree(t, openTestBucket(t, server.Endpoint, "out"))
+	same(t, "files", wanted, found)
+	same(t, "state", local.visible(), remote.visible())
+}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package storetest
+
+import "syscall"
+
+func otherUser() *syscall.SysProcAttr { return nil }
+
+func giveAway(string) error { return nil }
