@@ -8,6 +8,10 @@ STATIC     := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The S3 server of the tests is built once, and no module of ours depends on it.
 S3_SERVER  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test/versitygw-v1.8.0/versitygw
 export DRAWDOWN_TEST_VERSITYGW ?= $(S3_SERVER)
+# Foreign readers of Parquet, and the official FOCUS validator, each in a Python of its own.
+PYTHONS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test
+export DRAWDOWN_TEST_READERS ?= $(PYTHONS)/readers/bin/python
+export DRAWDOWN_TEST_FOCUS_VALIDATOR ?= $(PYTHONS)/validator/bin/python
 DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
@@ -50,6 +54,12 @@ test: check unit race missing ## everything that must hold: style, tests, 100,00
 servers: ## build the servers that tests need, where they are missing
 	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || { echo "== versitygw"; \
 		GOBIN="$(dir $(S3_SERVER))" $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0; } || true
+	@for name in readers validator; do \
+		dir="$(PYTHONS)/$$name"; wanted=testdata/foreign/$$name.txt; \
+		cmp -s $$wanted "$$dir/installed.txt" || { echo "== python: $$name"; rm -rf "$$dir"; \
+			python3 -m venv "$$dir" && "$$dir/bin/pip" install -q --disable-pip-version-check -r $$wanted && cp $$wanted "$$dir/installed.txt"; } \
+			|| { rm -rf "$$dir"; echo "cannot be installed here"; }; \
+	done
 
 check: ## vet, gofumpt, staticcheck
 	@echo "== go vet"; $(GO) vet ./...
@@ -74,6 +84,8 @@ race: servers ## the race detector over the packages with goroutines
 
 missing: # what could not be tested here; where CI is set, it has failed before
 	@[ -x "$(DRAWDOWN_TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
+	@[ -x "$(DRAWDOWN_TEST_READERS)" ] || echo "NOT tested: Parquet in pyarrow, polars, pandas and Python's DuckDB. They cannot be installed here (python3 -m venv, pip)"
+	@[ -x "$(DRAWDOWN_TEST_FOCUS_VALIDATOR)" ] || echo "NOT tested: FOCUS rows by the official validator. It cannot be installed here (python3 -m venv, pip)"
 	@{ $(POSTGRES); } || echo "NOT tested: the state in PostgreSQL. There is none here, and none can be fetched: install postgresql"
 
 soak: ## random worlds against the slow model for SOAK_TIME=10m
