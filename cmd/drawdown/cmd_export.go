@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,7 @@ func (k *exportCmd) Run(a *app) error {
 		return &failure{op: "export", err: err}
 	}
 	defer j.output.Close()
+	debug.SetMemoryLimit(int64(c.Memory) * 9 / 10) // the rest is for what the runtime does not count
 	if err := j.open(); err != nil {
 		return err
 	}

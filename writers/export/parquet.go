@@ -10,7 +10,7 @@ import (
 
 const (
 	parquetBatch = 4096    // rows that are handed on at a time, always
-	parquetGroup = 1 << 18 // rows of a row group: what is kept in memory
+	parquetGroup = 1 << 21 // cells of a row group, about: what is kept in memory
 )
 
 type parquetWriter struct {
@@ -126,7 +126,7 @@ func (p *parquetWriter) flush() (err error) {
 	if _, err := p.to.WriteRows(p.rows[:p.batch]); err != nil {
 		return err
 	}
-	p.group += p.batch
+	p.group += p.batch * len(p.table.Columns)
 	p.batch, p.bytes = 0, p.bytes[:0]
 	if p.group >= parquetGroup {
 		p.group = 0
