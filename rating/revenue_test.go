@@ -109,6 +109,12 @@ func TestRevenueCases(t *testing.T) {
 			[]int64{100, 100},
 		},
 		{
+			"nothing left to use: the money lapses with the term", func(p *Package) { p.Expires = day + 1 }, 0,
+			[][]Movement{{{Quota: whole(100), Deducted: whole(50), Closing: whole(50)}}, {{}}},
+			[]int64{50, 0},
+			[]int64{100, 0},
+		},
+		{
 			"daily grants: each day's lapse takes its part", func(p *Package) { p.Reset = EveryDay }, 0,
 			[][]Movement{{{Quota: whole(100), Deducted: whole(50), Closing: whole(50)}}, {{Quota: whole(100), Expired: whole(50)}, {CycleStart: day, Quota: whole(100), Closing: whole(100)}}},
 			[]int64{87, 75},

@@ -16,19 +16,22 @@ import (
 )
 
 // export writes one format of all that is settled of a world, and gives the rows of a file by their columns.
-func (s *site) export(w *world, format, file string, more ...string) []map[string]string {
+func (s *site) export(w *world, format, file string) []map[string]string {
+	s.t.Helper()
+	return readExport(s.t, filepath.Join(s.exportTo(w, format), file))
+}
+
+// exportTo writes one format, and gives the folder.
+func (s *site) exportTo(w *world, format string) string {
 	s.t.Helper()
 	out := filepath.Join(fastDir(s.t), "out")
 	a := s.app(w.later())
 	a.flags.Config = s.path("drawdown.yaml")
-	k := exportCmd{From: spell(w.start), To: w.until().String(), Format: format, Out: out, As: "csv", Revision: more}
+	k := exportCmd{From: spell(w.start), To: w.until().String(), Format: format, Out: out, As: "csv"}
 	if err := k.Run(a); err != nil {
 		s.t.Fatal(format, ": ", err)
 	}
-	if file == "" {
-		return nil
-	}
-	return readExport(s.t, filepath.Join(out, file))
+	return out
 }
 
 func readExport(t testing.TB, name string) []map[string]string {
@@ -97,17 +100,18 @@ func agree(t *testing.T, what string, a, b map[string]string) {
 func TestExportsAgree(t *testing.T) {
 	t.Parallel()
 	rules := loadFocusRules(t)
-	for seed := range uint64(8) {
+	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			shape, period := worldShape{records: 1500, days: 12}, "day"
-			if seed%4 == 3 {
+			if seed == 3 {
 				shape, period = worldShape{records: 500, days: 3}, "hour"
 			}
 			w := newWorld(seed, shape)
 			s := newSite(t, w, "period: "+period)
 			s.settle(w)
-			lines, charges := s.export(w, "csv", "lines.csv"), s.export(w, "csv", "charges.csv")
+			out := s.exportTo(w, "csv")
+			lines, charges := readExport(t, filepath.Join(out, "lines.csv")), readExport(t, filepath.Join(out, "charges.csv"))
 			statements := s.export(w, "statement", "statements.csv")
 			revenue, focus := s.export(w, "revenue", "revenue.csv"), s.export(w, "focus", "focus.csv")
 			if len(lines) == 0 || len(charges) == 0 || len(revenue) == 0 || len(focus) < len(charges) {

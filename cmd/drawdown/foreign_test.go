@@ -81,7 +81,7 @@ func (f *foreignSum) told() []any {
 }
 
 // TestForeignReaders: pyarrow, polars, pandas and DuckDB read exact decimals and instants from the settlement's own files and
-// from exported ones.
+// from exported ones; openpyxl reads the workbook, whose totals are what its cells add up to.
 func TestForeignReaders(t *testing.T) {
 	t.Parallel()
 	python := foreignPython(t, "DRAWDOWN_TEST_READERS")
@@ -94,6 +94,9 @@ func TestForeignReaders(t *testing.T) {
 	if err := (&exportCmd{From: spell(w.start), To: w.until().String(), Format: "parquet", Out: out, As: "csv"}).Run(a); err != nil {
 		t.Fatal(err)
 	}
+	if err := (&exportCmd{From: spell(w.start), To: w.until().String(), Format: "xlsx", Out: out, As: "csv"}).Run(a); err != nil {
+		t.Fatal(err)
+	}
 	want := settledSums(t, s)
 	args := []string{filepath.Join("..", "..", "testdata", "foreign", "tables.py")}
 	for _, wanted := range wantedTables() {
@@ -101,6 +104,7 @@ func TestForeignReaders(t *testing.T) {
 			strings.Join([]string{"settled " + wanted.table, wanted.decimal, wanted.instant, s.path("settlements/*/*/" + wanted.table + "-*.parquet")}, "|"),
 			strings.Join([]string{"exported " + wanted.table, wanted.decimal, wanted.instant, filepath.Join(out, wanted.table+".parquet")}, "|"))
 	}
+	args = append(args, "workbook|amount|lines|"+filepath.Join(out, "settlement.xlsx"))
 	var answer struct {
 		Versions map[string]string
 		Found    map[string]map[string][]any
@@ -118,7 +122,11 @@ func TestForeignReaders(t *testing.T) {
 			}
 		}
 	}
-	if len(answer.Found) != 6 || want["lines"].rows == 0 {
+	lines := want["lines"].told()
+	if got, want := sprint(answer.Found["workbook"]["openpyxl"]), sprint([]any{lines[0], lines[1], lines[1]}); got != want {
+		t.Errorf("openpyxl finds %s in the workbook, and it is %s", got, want)
+	}
+	if len(answer.Found) != 7 || want["lines"].rows == 0 {
 		t.Errorf("%d tables were read, %d lines", len(answer.Found), want["lines"].rows)
 	}
 }

@@ -7,6 +7,7 @@ from datetime import timezone
 from decimal import Decimal, getcontext
 
 import duckdb
+import openpyxl
 import pandas
 import polars
 import pyarrow
@@ -63,13 +64,27 @@ def with_duckdb(files, decimal, instant):
     return [rows, text(Decimal(total)), text(first), text(last)]
 
 
+def with_openpyxl(file, sheet, decimal):
+    """Adds up a column of a workbook, cells of text too, and finds what its sheet of totals says of it."""
+    book = openpyxl.load_workbook(file)
+    rows = list(book[sheet].iter_rows(values_only=True))
+    at = rows[0].index(decimal)
+    assert all(isinstance(row[at], (int, float, str)) for row in rows[1:]), rows[1]
+    total = sum((Decimal(str(row[at])) for row in rows[1:]), Decimal(0))
+    stated = [row[5] for row in book["totals"].iter_rows(values_only=True) if row[:2] == (sheet, decimal)]
+    return [len(rows) - 1, text(total), text(sum((Decimal(s) for s in stated), Decimal(0)))]
+
+
 def main():
     answer = {
-        "versions": {m.__name__: m.__version__ for m in (pyarrow, polars, pandas, duckdb)},
+        "versions": {m.__name__: m.__version__ for m in (pyarrow, polars, pandas, duckdb, openpyxl)},
         "found": {},
     }
     for wanted in sys.argv[1:]:
         name, decimal, instant, pattern = wanted.split("|")
+        if pattern.endswith(".xlsx"):
+            answer["found"][name] = {"openpyxl": with_openpyxl(pattern, instant, decimal)}
+            continue
         files = sorted(glob.glob(pattern))
         answer["found"][name] = {
             reader.__name__.removeprefix("with_"): reader(files, decimal, instant)
