@@ -11,6 +11,10 @@ KANNEL     := PATH="$$PATH:/usr/sbin" command -v bearerbox >/dev/null
 # The S3 server of the tests is built once, and no module of ours depends on it.
 S3_SERVER  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test/versitygw-v1.8.0/versitygw
 export TEST_VERSITYGW ?= $(S3_SERVER)
+# Foreign readers of Parquet, and the official FOCUS validator, each in a Python of its own.
+PYTHONS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drawdown-test
+export TEST_READERS ?= $(PYTHONS)/readers/bin/python
+export TEST_FOCUS_VALIDATOR ?= $(PYTHONS)/validator/bin/python
 DEMO_DIR   ?= demo
 FUZZ_TIME  ?= 30s
 SOAK_TIME  ?= 10m
@@ -55,6 +59,12 @@ servers: ## build the servers that tests need, where they are missing
 		GOBIN="$(dir $(S3_SERVER))" $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0; } || true
 	@[ -x "$(MAILPIT)" ] || { echo "== mailpit"; GOBIN="$(dir $(MAILPIT))" $(GO) install github.com/axllent/mailpit@v1.27.11; } || true
 	@$(KANNEL) || [ "$(CI)" != true ] || { echo "== kannel"; apt-get install -qq --no-install-recommends kannel kannel-extras; } || true
+	@for name in readers validator; do \
+		dir="$(PYTHONS)/$$name"; wanted=testdata/foreign/$$name.txt; \
+		cmp -s $$wanted "$$dir/installed.txt" || { echo "== python: $$name"; rm -rf "$$dir"; \
+			python3 -m venv "$$dir" && "$$dir/bin/pip" install -q --disable-pip-version-check -r $$wanted && cp $$wanted "$$dir/installed.txt"; } \
+			|| { rm -rf "$$dir"; echo "cannot be installed here"; }; \
+	done
 
 check: ## vet, gofumpt, staticcheck
 	@echo "== go vet"; $(GO) vet ./...
@@ -81,6 +91,8 @@ missing: # what could not be tested here; where CI is set, it has failed before
 	@[ -x "$(TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
 	@[ -x "$(TEST_MAILPIT)" ] || echo "NOT tested: e-mail. mailpit cannot be built here"
 	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
+	@[ -x "$(TEST_READERS)" ] || echo "NOT tested: Parquet in pyarrow, polars, pandas and Python's DuckDB. They cannot be installed here (python3 -m venv, pip)"
+	@[ -x "$(TEST_FOCUS_VALIDATOR)" ] || echo "NOT tested: FOCUS rows by the official validator. It cannot be installed here (python3 -m venv, pip)"
 	@{ $(POSTGRES); } || echo "NOT tested: the state in PostgreSQL. There is none here, and none can be fetched: install postgresql"
 
 soak: ## random worlds against the slow model for SOAK_TIME=10m

@@ -40,6 +40,7 @@ type cli struct {
 	Verify   verifyCmd   `cmd:"" help:"Check all that was settled: files, manifests, balances, notices."`
 	Schedule scheduleCmd `cmd:"" help:"Stay, and settle whenever it is time: a daemon with cron entries."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
+	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
 	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
 	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
 	Notify   notifyCmd   `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`

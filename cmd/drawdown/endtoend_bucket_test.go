@@ -162,6 +162,7 @@ func TestBucketGivesTheSameBytes(t *testing.T) {
 		same(t, "explanation of "+id, want, got)
 	}
 	same(t, "balances", texts(local.rows("balances")), texts(remote.rows("balances")))
+	same(t, "exports", local.exports(now), remote.exports(now))
 	if _, err := os.Stat(remote.path("settlements")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("there is a folder beside the bucket: %v", err)
 	}
@@ -173,6 +174,22 @@ func TestBucketGivesTheSameBytes(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
+}
+
+// exports writes every format of all that is settled, and gives the files.
+func (s *site) exports(now time.Time) map[string]string {
+	s.t.Helper()
+	out := filepath.Join(fastDir(s.t), "out")
+	a := s.app(now)
+	a.flags.Config = s.path("drawdown.yaml")
+	from := s.config().Start.String()
+	for _, format := range []string{"csv", "parquet", "statement", "revenue", "focus"} {
+		k := exportCmd{From: from, To: now.Add(-time.Hour).Truncate(time.Hour).UTC().Format(time.RFC3339), Format: format, Out: out, As: "csv"}
+		if err := k.Run(a); err != nil {
+			s.t.Fatal(format, ": ", err)
+		}
+	}
+	return tree(s.t, out)
 }
 
 // mayNot makes sure that the policy is in force: what it does not allow is forbidden.

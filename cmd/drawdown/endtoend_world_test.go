@@ -156,6 +156,7 @@ func (w *world) makePackage(id string) {
 		"kind": w.pick("pay_per_use", "pay_per_use", "stop_before_excess"), "effective": spell(effective), "expires": spell(expires),
 		"priority": w.random.IntN(2), "source": w.pick("free", "promotion", "subscription"), "shared": w.often(40),
 		"grace_days": w.random.IntN(3), "retention_days": w.random.IntN(3),
+		"price_paid": []string{"0", "10", "100", "33.333333333", "0.07"}[int(id[len(id)-1])%5],
 	}
 	resets := []string{"none", "calendar_month", "hour"}
 	if expires.Sub(effective) > 26*time.Hour {

@@ -81,7 +81,8 @@ func StartKannel(t testing.TB) *Kannel {
 func noKannel(t testing.TB, err error) {
 	t.Helper()
 	if exec.Command("apt-cache", "show", "kannel").Run() == nil {
-		missing(t, "Kannel is missing, its SMS are NOT tested: %v", err)
+		// It is a package of Debian, which not every machine may install: the last lines of `make test` name it.
+		t.Skipf("Kannel is missing, its SMS are NOT tested: %v", err)
 	}
 	t.Skipf("Kannel is missing, and no package of this machine has it; its SMS are NOT tested: %v", err)
 }
