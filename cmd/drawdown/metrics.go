@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 
@@ -89,13 +88,13 @@ func (m *metricsCollector) Collect(out chan<- prometheus.Metric) {
 
 // healthOf reads what the state says; one that does not exist yet says nothing.
 func (a *app) healthOf(c *Config) (health *store.Health, err error) {
-	if _, err := os.Stat(c.State); isMissing(err) {
-		return &store.Health{}, nil
-	}
 	err = a.reading(c, func(st *store.Store) (err error) {
 		health, err = st.Health(a.ctx)
 		return err
 	})
+	if errors.Is(err, store.ErrEmpty) {
+		return &store.Health{}, nil
+	}
 	return health, err
 }
 
