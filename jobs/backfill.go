@@ -18,6 +18,7 @@ type Backfill struct {
 	Settle
 	From, To rating.Instant // periods that lie within
 	History  History
+	Keeper   StateKeeper // nil for a dry run
 	// Same tells whether two manifests, by their keys, say the same of the same files.
 	Same func(ctx context.Context, was, is string) (bool, error)
 	// Changed is told of each period that comes to something else, before anything is committed, or with a dry run dropped.
@@ -42,7 +43,10 @@ type History interface {
 	OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
 	// Unseal decodes a closing state.
 	Unseal(s SealedState) ([]rating.PayerState, error)
-	// Keep stores closing states that a commit is going to name.
+}
+
+// StateKeeper stores closing states that a commit is going to name.
+type StateKeeper interface {
 	Keep(ctx context.Context, states []SealedState) error
 }
 
@@ -203,7 +207,7 @@ func (b *rewriting) keep(ctx context.Context, commit *Commit) error {
 			continue
 		}
 		if !b.DryRun {
-			if err := b.History.Keep(ctx, shards); err != nil {
+			if err := b.Keeper.Keep(ctx, shards); err != nil {
 				return err
 			}
 		}

@@ -97,9 +97,10 @@ func (a *app) backfillIn(
 	if a.tamper != nil {
 		a.tamper(job)
 	}
+	past := &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}, held}
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
-		History: &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}, held},
+		History: past, Keeper: past,
 		Same: func(_ context.Context, was, is string) (bool, error) {
 			return sameSettlement(stands, out, was, is)
 		},

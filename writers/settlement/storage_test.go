@@ -370,6 +370,7 @@ func TestCheckReadsWhatTheServerHas(t *testing.T) {
 
 // TestInterruptedUploads: a run that is interrupted ends soon, takes back what it wrote, and leaves no temporary file.
 func TestInterruptedUploads(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // so that what others left there is not taken for ours
 	proxy := NewProxy(t, Start(t))
 	w := newWorld(25, 20, 500)
 	ctx, cancel := context.WithCancel(t.Context())
