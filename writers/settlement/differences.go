@@ -153,20 +153,8 @@ func rowThatDiffers(ctx context.Context, stands, again Side, f File) (string, er
 	return "", nil
 }
 
-var errEnough = errors.New("no more rows are wanted")
-
 func (s Side) rows(ctx context.Context, name string, t table) iter.Seq2[row, error] {
-	return func(yield func(row, error) bool) {
-		err := s.Output.eachRow(ctx, path.Join(s.Dir, name), t, func(r row) error {
-			if !yield(r, nil) {
-				return errEnough
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			yield(nil, err)
-		}
-	}
+	return readRows(ctx, s.Output.File(path.Join(s.Dir, name)), t, func(r row) row { return r })
 }
 
 // shown writes a value for a person.

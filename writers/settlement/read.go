@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ type Quarantined struct {
 
 // ReadLines gives the rows of a lines file.
 func ReadLines(file Source) iter.Seq2[Line, error] {
-	return readRows(file, tableLines, func(r row) Line {
+	return readRows(context.Background(), file, tableLines, func(r row) Line {
 		return Line{
 			r.instant(linePeriodStart), r.text(linePayer), r.text(lineAccount), r.text(lineMeter), r.instant(lineEventTime),
 			r.text(lineRecordID), r[lineLineNo].Int32(), r.text(lineKind), r[lineLate].Boolean(),
@@ -127,7 +128,7 @@ func ReadLines(file Source) iter.Seq2[Line, error] {
 
 // ReadCharges gives the rows of a charges file.
 func ReadCharges(file Source) iter.Seq2[Charge, error] {
-	return readRows(file, tableCharges, func(r row) Charge {
+	return readRows(context.Background(), file, tableCharges, func(r row) Charge {
 		return Charge{
 			r.instant(chargePeriodStart), r.instant(chargePeriodEnd), r.text(chargePayer), r.text(chargeAccount),
 			r.text(chargeMeter), r.text(chargeMonth), r.text(chargePriceID), optional(r, chargeTier, row.int32),
@@ -139,7 +140,7 @@ func ReadCharges(file Source) iter.Seq2[Charge, error] {
 
 // ReadBalances gives the rows of a balances file.
 func ReadBalances(file Source) iter.Seq2[Balance, error] {
-	return readRows(file, tableBalances, func(r row) Balance {
+	return readRows(context.Background(), file, tableBalances, func(r row) Balance {
 		return Balance{
 			r.instant(balancePeriodStart), r.instant(balancePeriodEnd), r.text(balancePayer), r.text(balanceAccount),
 			r.text(balancePackage), r.instant(balanceCycleStart), r.instant(balanceCycleEnd), r.amount(balanceQuota),
@@ -150,7 +151,9 @@ func ReadBalances(file Source) iter.Seq2[Balance, error] {
 }
 
 // ReadNotices gives the rows of a notices file.
-func ReadNotices(file Source) iter.Seq2[Notice, error] { return readRows(file, tableNotices, noticeOf) }
+func ReadNotices(file Source) iter.Seq2[Notice, error] {
+	return readRows(context.Background(), file, tableNotices, noticeOf)
+}
 
 func noticeOf(r row) Notice {
 	return Notice{
@@ -164,7 +167,7 @@ func noticeOf(r row) Notice {
 
 // ReadQuarantine gives the rows of a quarantine file.
 func ReadQuarantine(file Source) iter.Seq2[Quarantined, error] {
-	return readRows(file, tableQuarantine, func(r row) Quarantined {
+	return readRows(context.Background(), file, tableQuarantine, func(r row) Quarantined {
 		return Quarantined{
 			r.text(quarantineSourceObject), optional(r, quarantineSourceRow, row.int64), r.text(quarantineReason),
 			r.text(quarantineDetail), optional(r, quarantineRecordID, row.text), optional(r, quarantineAccount, row.text),
@@ -197,41 +200,53 @@ func optional[T any](r row, i int, value func(row, int) T) *T {
 	return &v
 }
 
+// errEnough ends the reading of rows that nobody asks for any more.
+var errEnough = errors.New("no more rows are wanted")
+
 // readRows gives the rows of a file, and ends with the first error.
-func readRows[T any](file Source, t table, convert func(row) T) iter.Seq2[T, error] {
+func readRows[T any](ctx context.Context, file Source, t table, convert func(row) T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		stopped, err := eachRow(file, t, func(r row) bool { return yield(convert(r), nil) })
-		if err != nil && !stopped {
+		err := eachRow(ctx, file, t, func(r row) error {
+			if !yield(convert(r), nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
 			var none T
 			yield(none, fmt.Errorf("read %s: %w", file, err))
 		}
 	}
 }
 
-func eachRow(file Source, t table, visit func(row) bool) (stopped bool, err error) {
+// eachRow visits the rows of a file, up to the first error.
+func eachRow(ctx context.Context, file Source, t table, visit func(row) error) (err error) {
 	f, err := file.open()
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	rows, closeRows, err := openRows(f, t)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, closeRows()) }()
 	buffer := make([]parquet.Row, 256)
 	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		n, readErr := readSome(rows, buffer)
 		for _, r := range buffer[:n] {
-			if !visit(row(r)) {
-				return true, nil
+			if err := visit(row(r)); err != nil {
+				return err
 			}
 		}
 		if readErr == io.EOF {
-			return false, nil
+			return nil
 		}
 		if readErr != nil {
-			return false, readErr
+			return readErr
 		}
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
-
 	"drawdown/rating"
 )
 
@@ -261,7 +259,7 @@ func errQuarantine(is, says int64) error {
 
 // VerifyBalances visits the rows of a balances file.
 func (o *Output) VerifyBalances(ctx context.Context, name string, visit func(*Balance) error) error {
-	return o.eachRow(ctx, name, tableBalances, func(r row) error {
+	return eachRow(ctx, o.File(name), tableBalances, func(r row) error {
 		return visit(&Balance{
 			PeriodStart: r.instant(balancePeriodStart), PeriodEnd: r.instant(balancePeriodEnd),
 			Payer: r.text(balancePayer), Account: r.text(balanceAccount), Package: r.text(balancePackage),
@@ -272,54 +270,8 @@ func (o *Output) VerifyBalances(ctx context.Context, name string, visit func(*Ba
 
 // VerifyNotices visits the rows of a notices file.
 func (o *Output) VerifyNotices(ctx context.Context, name string, visit func(*Notice) error) error {
-	return o.eachRow(ctx, name, tableNotices, func(r row) error {
+	return eachRow(ctx, o.File(name), tableNotices, func(r row) error {
 		n := noticeOf(r)
 		return visit(&n)
 	})
-}
-
-// eachRow visits the rows of a file in the output.
-func (o *Output) eachRow(ctx context.Context, name string, t table, visit func(row) error) (err error) {
-	file, err := o.storage.open(name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	rows, closeRows, err := openStored(file, t)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeRows()) }()
-	buffer := make([]parquet.Row, 256)
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		n, readErr := readSome(rows, buffer)
-		for _, r := range buffer[:n] {
-			if err := visit(row(r)); err != nil {
-				return err
-			}
-		}
-		if readErr == io.EOF {
-			return nil
-		}
-		if readErr != nil {
-			return readErr
-		}
-	}
-}
-
-// openStored does not trust the library to keep its head: it panics on some files.
-func openStored(file stored, t table) (rows parquet.RowReader, closeRows func() error, err error) {
-	defer recoverTo(&err)
-	f, err := parquet.OpenFile(file, file.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := checkSchema(f, t); err != nil {
-		return nil, nil, err
-	}
-	reader := parquet.NewReader(f)
-	return reader, reader.Close, nil
 }
