@@ -296,10 +296,10 @@ func (s *site) output() map[string]string {
 	return tree(s.t, s.path("settlements"))
 }
 
-// query reads rows of the state, as texts.
-func (s *site) query(statement string) []string {
+// database opens the state as somebody beside drawdown does; options are SQLite's.
+func (s *site) database(options string) *sql.DB {
 	s.t.Helper()
-	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?mode=ro&_pragma=busy_timeout(10000)"
+	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?_pragma=busy_timeout(10000)&"+options
 	if s.state != "" {
 		driver, source = "postgres", s.state
 	}
@@ -307,6 +307,13 @@ func (s *site) query(statement string) []string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return db
+}
+
+// query reads rows of the state, as texts.
+func (s *site) query(statement string) []string {
+	s.t.Helper()
+	db := s.database("mode=ro")
 	defer db.Close()
 	rows, err := db.Query(statement)
 	if err != nil {

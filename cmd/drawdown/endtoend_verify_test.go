@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,14 +122,7 @@ func (s *tampered) mend() {
 // not asked.
 func (s *site) exec(statement string, args ...any) int64 {
 	s.t.Helper()
-	driver, source := "sqlite", "file:"+s.path("drawdown.db")+"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(0)&_pragma=ignore_check_constraints(1)"
-	if s.state != "" {
-		driver, source = "postgres", s.state
-	}
-	db, err := sql.Open(driver, source)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	db := s.database("_pragma=foreign_keys(0)&_pragma=ignore_check_constraints(1)")
 	defer db.Close()
 	result, err := db.Exec(statement, args...)
 	if err != nil {
