@@ -121,8 +121,8 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 		return nil, fmt.Errorf("list usage objects: %w", err)
 	}
 	books := &rewriting{
-		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)), read: map[string]Known{}, others: map[string]map[int]int64{},
-		before: map[string]gatheredObject{},
+		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
+		read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
