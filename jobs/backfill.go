@@ -19,8 +19,6 @@ type Backfill struct {
 	From, To rating.Instant // periods that lie within
 	History  History
 	Keeper   StateKeeper // nil for a dry run
-	// Same tells whether two manifests, by their keys, say the same of the same files.
-	Same func(ctx context.Context, was, is string) (bool, error)
 	// Changed is told of each period that comes to something else, before anything is committed, or with a dry run dropped.
 	Changed func(was *Booked, is *PeriodReport) error
 }
@@ -243,22 +241,20 @@ func (s *bookedState) Objects(ctx context.Context) (map[string]Known, error) {
 	return objects, err
 }
 
+// standing is the current revision of period number i of the batch.
+func (b *rewriting) standing(i int) *Booked { return &b.all[b.first+i] }
+
 // take adds period number i of the batch to the commit, unless it comes to what was settled: then that stays. It gives the
 // hash of the manifest that the next period follows.
-func (b *rewriting) take(ctx context.Context, i int, c PeriodCommit, revisions []Revision, commit *Commit) ([32]byte, error) {
-	number := b.first + i
-	was := &b.all[number]
-	same, err := b.Same(ctx, was.ManifestKey, c.ManifestKey)
-	if err != nil {
-		return [32]byte{}, fmt.Errorf("compare period %s with what was settled: %w", was.Name, err)
-	}
+func (b *rewriting) take(i int, c PeriodCommit, revisions []Revision, commit *Commit) ([32]byte, error) {
+	was := b.standing(i)
 	b.closing = c.Shards
-	if b.previous = was.ManifestSHA256; same {
+	if b.previous = was.ManifestSHA256; c.ManifestKey == "" {
 		err := revisions[i].Discard()
 		revisions[i] = nil
 		return b.previous, err
 	}
-	b.changed[number], b.previous = true, c.ManifestSHA256
+	b.changed[b.first+i], b.previous = true, c.ManifestSHA256
 	if err := b.Changed(was, c.Report); err != nil {
 		return [32]byte{}, err
 	}
@@ -269,8 +265,7 @@ func (b *rewriting) take(ctx context.Context, i int, c PeriodCommit, revisions [
 // settled tells whether nothing behind period number i of the batch can differ: it closes as it did before, and the range
 // ends with it.
 func (b *rewriting) settled(i int, closing [][32]byte) bool {
-	number := b.first + i
-	b.done = number >= b.end-1 && HashOfShards(closing) == b.all[number].ClosingSHA256
+	b.done = b.first+i >= b.end-1 && HashOfShards(closing) == b.standing(i).ClosingSHA256
 	return b.done
 }
 

@@ -294,6 +294,9 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 			opening = append(opening, state.SHA256)
 		}
 		c.Manifest.ClosingSHA256 = opening
+		if run.rewriting != nil {
+			c.Manifest.Standing = run.rewriting.standing(i).ManifestKey
+		}
 		c.Manifest.Inputs = run.inputsOf(i, g)
 		for n := range c.Manifest.Inputs {
 			p.Rows.add(&c.Manifest.Inputs[n].Rows)
@@ -312,7 +315,7 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 			commit.Periods = append(commit.Periods, c)
 			continue
 		}
-		if previous, err = run.rewriting.take(ctx, i, c, revisions, commit); err != nil {
+		if previous, err = run.rewriting.take(i, c, revisions, commit); err != nil {
 			return err
 		}
 		if run.rewriting.settled(i, opening) {

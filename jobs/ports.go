@@ -138,6 +138,9 @@ type Manifest struct {
 	Meters         []MeterReport
 	Amounts        []CurrencyAmount
 	PreviousSHA256 [32]byte
+	// Standing is of a backfill: the key of the manifest that the period has. Where the new files come to what it says,
+	// none is written, so that nobody ever takes them for another settlement.
+	Standing string
 }
 
 // Input is a usage object that can hold rows of a period, and what became of its rows there.
@@ -166,7 +169,8 @@ type Current struct {
 // Revision is the files of a period in the making.
 type Revision interface {
 	Shard(number int) Shard
-	// Finish writes the quarantine, reads everything back and checks it, and writes the manifest last.
+	// Finish writes the quarantine, reads everything back and checks it, and writes the manifest last. An empty key says
+	// that all of it comes to the standing manifest, and that there is no other.
 	Finish(ctx context.Context, m *Manifest, quarantine iter.Seq2[Rejection, error]) (key string, sha256 [32]byte, err error)
 	// Discard removes a revision that will not be committed.
 	Discard() error

@@ -17,7 +17,8 @@ type output struct {
 	configSHA256 settlement.Hash
 	catalog      *rating.Catalog
 	token        int64
-	scratch      bool // nothing need outlive the machine
+	stands       *settlement.Output // of a backfill: where the manifests are that it compares with
+	scratch      bool               // nothing need outlive the machine
 }
 
 func (o *output) Sync(ctx context.Context) error {
@@ -80,7 +81,14 @@ func (r *outputRevision) Finish(
 	if err := r.Check(ctx); err != nil {
 		return "", sha256, err
 	}
-	return r.Revision.Finish(r.output.manifest(m))
+	manifest := r.output.manifest(m)
+	if m.Standing != "" {
+		standing, err := manifestAt(r.output.stands, m.Standing)
+		if err != nil || r.ComesTo(manifest, standing) {
+			return "", sha256, err
+		}
+	}
+	return r.Revision.Finish(manifest)
 }
 
 // manifest says in the file format's words what a job says of a period.

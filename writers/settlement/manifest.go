@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -241,13 +242,7 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 	if !r.checked {
 		return "", sha, fmt.Errorf("write %s: its files have not been checked", key)
 	}
-	m.FormatVersion, m.Program, m.Revision = formatVersion, program, r.revision
-	m.Period.Name, m.Period.Start, m.Period.End = r.name, r.period.Start.String(), r.period.End.String()
-	m.Files = make([]File, 0, len(r.written))
-	for i := range r.written {
-		m.Files = append(m.Files, r.written[i].File)
-	}
-	m.noNulls()
+	r.fillIn(&m)
 	if err := errors.Join(m.Validate(), r.compareTotals(&m)); err != nil {
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
 	}
@@ -259,6 +254,30 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
 	}
 	return key, sha256.Sum256(content), nil
+}
+
+// fillIn says in a manifest what the revision knows by itself.
+func (r *Revision) fillIn(m *Manifest) {
+	m.FormatVersion, m.Program, m.Revision = formatVersion, program, r.revision
+	m.Period.Name, m.Period.Start, m.Period.End = r.name, r.period.Start.String(), r.period.End.String()
+	m.Files = make([]File, 0, len(r.written))
+	for i := range r.written {
+		m.Files = append(m.Files, r.written[i].File)
+	}
+	m.noNulls()
+}
+
+// ComesTo tells whether the revision, with what a manifest is going to say of it, comes to what another manifest says: the
+// same files, totals and states, whoever wrote them and from what. An object may have come that has rows of other periods
+// alone. The files must have been checked.
+func (r *Revision) ComesTo(m Manifest, standing *Manifest) bool {
+	r.fillIn(&m)
+	is, was := m.Totals, standing.Totals
+	for _, totals := range []*Totals{&is, &was} {
+		totals.Rows.Read, totals.Rows.OutOfPeriod = 0, 0
+	}
+	return r.checked && reflect.DeepEqual(m.Files, standing.Files) && reflect.DeepEqual(is, was) &&
+		reflect.DeepEqual(m.OpeningSHA256, standing.OpeningSHA256) && reflect.DeepEqual(m.ClosingSHA256, standing.ClosingSHA256)
 }
 
 // noNulls writes empty lists as such.
