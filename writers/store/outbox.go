@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"drawdown/rating"
 
@@ -142,3 +144,126 @@ func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
 // countFound counts the notices of a revision, wherever they stand.
 const countFound = `(SELECT COUNT(*) FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0)
 	+ (SELECT COUNT(*) FROM outbox_elsewhere WHERE period_start = ? AND revision = ?)`
+
+// Ahead is notices that are due in periods that no settlement has reached yet, found from what the newest settled one left.
+type Ahead struct {
+	Run     Run            // of the command that found them
+	Last    Hash           // the manifest of the newest settled period; the zero value: none was settled
+	Until   rating.Instant // the end of the last period that was looked at
+	Notices []AheadNotice  // all that was found
+}
+
+// AheadNotice is a notice, and the start of the period in which the settlement will find it.
+type AheadNotice struct {
+	Notice
+	PeriodStart rating.Instant
+}
+
+// ErrSettledMeanwhile is what [Store.PutAhead] fails with where another period is the newest settled one by now.
+var ErrSettledMeanwhile = errors.New("another period was settled meanwhile")
+
+// PutAhead puts notices into the outbox that are due by now and not there, under revision 0, and withdraws what was put ahead
+// before and is not found any more. The settlement of the period takes over those that it finds, and withdraws the others.
+//
+// It takes no lease, so that no settlement has to wait for it, or fails because of it. It locks the lease's row, as a commit
+// does, and then looks whether what it was found from is still what was settled last: either the commit comes first, and
+// nothing is put, or it comes later, and sees what was put.
+func (s *Store) PutAhead(ctx context.Context, a *Ahead, now rating.Instant) (put, withdrawn int64, err error) {
+	err = s.transact(ctx, func(tx *sqlx.Tx) error {
+		put, withdrawn = 0, 0
+		if _, err := s.lockLease(ctx, tx, a.Run.Site); err != nil {
+			return err
+		}
+		last, err := settledBefore(ctx, tx, rating.Never)
+		if err != nil {
+			return err
+		}
+		if last == nil && a.Last != (Hash{}) || last != nil && last.ManifestSHA256 != a.Last {
+			return ErrSettledMeanwhile
+		}
+		fresh, gone, err := compareAhead(ctx, tx, a, now)
+		if err != nil {
+			return err
+		}
+		put, withdrawn = int64(len(fresh)), int64(len(gone))
+		run := a.Run
+		if run.State = RunNothingToDo; put+withdrawn > 0 {
+			run.State = RunCommitted
+		}
+		id, err := insertRun(ctx, tx, &run)
+		if err != nil {
+			return err
+		}
+		return putAhead(ctx, tx, id, fresh, gone)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("put notices into the outbox of %s: %w", s.name, err)
+	}
+	return put, withdrawn, nil
+}
+
+// compareAhead finds out what is due and not in the outbox, or stands there otherwise and was not sent, and what was put there
+// ahead and is not found any more.
+func compareAhead(ctx context.Context, tx *sqlx.Tx, a *Ahead, now rating.Instant) (fresh []AheadNotice, gone []string, err error) {
+	found := make(map[string]*AheadNotice, len(a.Notices))
+	var due []string
+	for i := range a.Notices {
+		n := &a.Notices[i]
+		if found[n.DedupKey] = n; n.At <= now {
+			due = append(due, n.DedupKey)
+		}
+	}
+	err = tx.SelectContext(ctx, &gone, tx.Rebind(`SELECT dedup_key FROM outbox
+		WHERE revision = 0 AND withdrawn_run = 0 AND period_start < ? ORDER BY dedup_key`), a.Until)
+	if err != nil {
+		return nil, nil, err
+	}
+	gone = slices.DeleteFunc(gone, func(key string) bool { return found[key] != nil })
+	err = inChunks(due, func(keys []string) error {
+		query, args, err := sqlx.In(`SELECT dedup_key, at, period_start, revision, state FROM outbox
+			WHERE dedup_key IN (?) AND (revision = 0 AND withdrawn_run = 0 OR NOT `+heldByNobody+`)`, keys)
+		if err != nil {
+			return err
+		}
+		var rows []struct {
+			DedupKey    string `db:"dedup_key"`
+			At          rating.Instant
+			PeriodStart rating.Instant `db:"period_start"`
+			Revision    int
+			State       string
+		}
+		if err := tx.SelectContext(ctx, &rows, tx.Rebind(query), args...); err != nil {
+			return err
+		}
+		there := make(map[string]bool, len(rows))
+		for _, row := range rows {
+			n := found[row.DedupKey]
+			there[row.DedupKey] = row.Revision > 0 || row.PeriodStart == n.PeriodStart && (row.At == n.At || row.State != MessagePending)
+		}
+		for _, key := range keys {
+			if !there[key] {
+				fresh = append(fresh, *found[key])
+			}
+		}
+		return nil
+	})
+	return fresh, gone, err
+}
+
+func putAhead(ctx context.Context, tx *sqlx.Tx, run int64, fresh []AheadNotice, gone []string) error {
+	notices := make([]Notice, len(fresh))
+	for i := range fresh {
+		notices[i] = fresh[i].Notice
+	}
+	_, err := insertNotices(ctx, tx, run, notices, func(n int) (rating.Instant, int) { return fresh[n].PeriodStart, 0 })
+	if err == nil {
+		err = putInbox(ctx, tx, notices)
+	}
+	if err != nil {
+		return err
+	}
+	return inChunks(gone, func(keys []string) error {
+		return execIn(ctx, tx, `UPDATE outbox SET withdrawn_run = ?,
+			state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END WHERE revision = 0 AND withdrawn_run = 0 AND dedup_key IN (?)`, run, keys)
+	})
+}

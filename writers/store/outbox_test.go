@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -164,4 +165,52 @@ func testNoticeOfTwoPeriods(t *testing.T, db database) {
 		b.is(map[string]string{"k": "sent, withdrawn"})
 		b.sound()
 	})
+}
+
+// TestAheadOfTheSettlement: what is put into the outbox ahead is taken over by the settlement, or withdrawn by it; what was
+// found from a period that is not the newest settled one any more is not put.
+func TestAheadOfTheSettlement(t *testing.T) { onEach(t, testAheadOfTheSettlement) }
+
+func testAheadOfTheSettlement(t *testing.T, db database) {
+	b := newBooks(t, db.fresh(t))
+	run := Run{Site: "demo", Command: "remind", Process: self(t), StartedAt: minute, Outcome: Outcome{FinishedAt: minute}}
+	put := func(last Hash, day rating.Instant, keys ...string) (int64, int64, error) {
+		a := Ahead{Run: run, Last: last, Until: (day + 1) * 1440 * minute}
+		for _, key := range keys {
+			n := Notice{DedupKey: key, Kind: "grace", Account: "a", Package: "p", At: day * 1440 * minute, Inbox: true}
+			a.Notices = append(a.Notices, AheadNotice{n, day * 1440 * minute})
+		}
+		return b.s.PutAhead(t.Context(), &a, 5*1440*minute)
+	}
+	want := func(last Hash, day rating.Instant, wantPut, wantWithdrawn int64, keys ...string) {
+		t.Helper()
+		if n, gone, err := put(last, day, keys...); n != wantPut || gone != wantWithdrawn || err != nil {
+			t.Errorf("put %d, withdrew %d: %v", n, gone, err)
+		}
+		b.sound()
+	}
+	want(Hash{}, 1, 3, 0, "found", "gone", "sent")
+	want(Hash{}, 1, 1, 1, "found", "gone", "new") // "sent" was an error, for the moment
+	want(Hash{}, 1, 1, 1, "found", "gone", "sent")
+	if _, err := b.s.write.Exec(`UPDATE outbox SET state = 'sent' WHERE dedup_key = 'sent'`); err != nil {
+		t.Fatal(err)
+	}
+	// What is due later is not put yet, and withdraws nothing.
+	if n, gone, err := put(Hash{}, 9, "found", "gone", "sent", "later"); n != 0 || gone != 0 || err != nil {
+		t.Errorf("put %d, withdrew %d: %v", n, gone, err)
+	}
+	b.commit(day(t, 1, 1, Hash{}, "found"))
+	b.is(map[string]string{"found": "pending", "gone": "withdrawn", "new": "withdrawn", "sent": "sent, withdrawn"})
+	b.found(1, "found by 1")
+	b.sound()
+	if _, _, err := put(Hash{}, 2, "stale"); !errors.Is(err, ErrSettledMeanwhile) {
+		t.Errorf("error %v", err)
+	}
+	want(Hash{1, 1}, 2, 1, 0, "found", "gone") // a settled period has the one; the other comes back in the next
+	b.commit(day(t, 2, 1, Hash{1, 1}, "gone"))
+	b.is(map[string]string{"found": "pending", "gone": "pending", "new": "withdrawn", "sent": "sent, withdrawn"})
+	b.found(2, "gone by 1")
+	if n := count(t, b.s, "inbox"); n != 4 {
+		t.Errorf("%d rows in the inbox", n)
+	}
 }
