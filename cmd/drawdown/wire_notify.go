@@ -223,6 +223,20 @@ func (s *smsConfig) open() (*notifier.SMS, error) {
 	return notifier.NewSMS(s.sender(password))
 }
 
+// sends are the channels that there is something to send with.
+func (n *notifyConfig) sends() []string {
+	var channels []string
+	for channel, configured := range map[string]bool{
+		notifier.ChannelEmail: n.Email.Server != "", notifier.ChannelSMS: n.SMS.URL != "", notifier.ChannelWebhook: n.usesWebhooks(),
+	} {
+		if configured {
+			channels = append(channels, channel)
+		}
+	}
+	slices.Sort(channels)
+	return channels
+}
+
 func (n *notifyConfig) usesWebhooks() bool {
 	for _, preference := range n.Accounts {
 		if preference.Webhook != "" {
