@@ -202,6 +202,7 @@ func (d *dictionary) reset() {
 // encoder is the memory that the columns of a table share while they encode.
 type encoder struct {
 	*framer
+	head  []byte
 	body  []byte
 	block []byte
 	delta delta.BinaryPackedEncoding
@@ -274,13 +275,16 @@ func (c *column) encode(e *encoder, head []byte, header *format.DataPageHeader) 
 	case ids, strs:
 		header.Encoding = format.DeltaLengthByteArray
 		e.body, err = e.delta.EncodeInt32(e.body[:0], c.lengths)
-		e.body = append(e.body, c.text...)
-		c.text, c.lengths = c.text[:0], c.lengths[:0]
-		if c.coding == ids {
-			frame = e.literals(dst, head, e.body)
+		size = len(head) + len(e.body) + len(c.text)
+		if c.coding == ids { // their lengths are few bytes, or random ones
+			e.head = append(append(e.head[:0], head...), e.body...)
+			frame = e.literals(dst, e.head, c.text)
 		} else {
+			e.body = append(e.body, c.text...)
 			frame = e.searched(dst, head, e.body)
 		}
+		c.text, c.lengths = c.text[:0], c.lengths[:0]
+		return frame, size, err
 	case flags:
 		header.Encoding = format.Plain
 		e.body = packFlags(e.body[:0], c.flags)
