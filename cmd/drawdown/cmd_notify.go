@@ -185,7 +185,7 @@ func (a *app) printNotify(n *notifyJSON) {
 
 // notifyPreviewCmd shows a notice on a channel.
 type notifyPreviewCmd struct {
-	Kind    string `arg:"" name:"KIND" help:"usage_alert, expiry_reminder, service_stop, grace, retention, released or arrears."`
+	Kind    string `arg:"" name:"KIND" help:"usage_alert, expiry_reminder, service_stop, grace, retention, released, arrears or digest."`
 	Channel string `default:"email" help:"email, sms, webhook or inbox (default: email)."`
 	Locale  string `help:"The language, as en or zh (default: the account's, or notify.locale)."`
 	Account string `placeholder:"A" help:"To this account (default: a made-up one)."`
@@ -198,7 +198,7 @@ func (notifyPreviewCmd) Help() string {
 
     drawdown notify preview usage_alert --locale zh
     drawdown notify preview expiry_reminder --channel sms
-    drawdown notify preview arrears --html mail.html`
+    drawdown notify preview digest --html mail.html`
 }
 
 func (k *notifyPreviewCmd) Run(a *app) error {

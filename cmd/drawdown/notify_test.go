@@ -150,7 +150,7 @@ func TestToldByMail(t *testing.T) {
 		subjects[mail.To[0].Address] = mail.Subject
 	}
 	for to, want := range map[string]string{
-		"both@example.com": "Package p-both: 20 % left", "mail@example.com": "套餐“p-mail”剩余 20 %", "many@example.com": "5 notices about your packages",
+		"both@example.com": "Package p-both: 20% left", "mail@example.com": "套餐“p-mail”剩余 20%", "many@example.com": "5 notices about your packages",
 	} {
 		if subjects[to] != want {
 			t.Errorf("%s: %q, want %q", to, subjects[to], want)
@@ -211,7 +211,7 @@ func TestToldBySMS(t *testing.T) {
 	if code, out := s.run(t, morning.Add(time.Hour), "notify", "--retry", "--account", "both"); code != exitDone || len(g.bodies) != 2 || g.bodies[0] != g.bodies[1] {
 		t.Errorf("it ended with %d: %s %q", code, out, g.bodies)
 	}
-	if !strings.Contains(g.bodies[0], `"Package \"p-both\": 20 % left since 24 October 2026, 10:00 (CEST)."`) && !strings.Contains(g.bodies[0], `Package \"p-both\": 20 % left`) {
+	if !strings.Contains(g.bodies[0], `"Package \"p-both\": 20% left since 24 October 2026, 10:00 (CEST)."`) && !strings.Contains(g.bodies[0], `Package \"p-both\": 20% left`) {
 		t.Error(g.bodies[0])
 	}
 }
