@@ -208,14 +208,14 @@ func (r *channelRun) run(ctx context.Context) error {
 	return fmt.Errorf("%s: %w; what waits is tried again at the next run", r.name, r.down)
 }
 
-// parcel is a message and the claim that it is sent under.
+// parcel is what is to be told under a claim, and to whom.
 type parcel struct {
-	claim     *Claimed
-	message   *Message
-	recipient string
+	claim   *Claimed
+	notices []Notice
+	contact *Contact
 }
 
-// prepare puts into words what may be sent now, and says what becomes of the rest.
+// prepare finds what may be sent now, and says what becomes of the rest.
 func (r *channelRun) prepare(ctx context.Context, claimed []Claimed) (ready []parcel, outcomes []Outcome, err error) {
 	now := r.Clock()
 	var recipients []string
@@ -231,21 +231,18 @@ func (r *channelRun) prepare(ctx context.Context, claimed []Claimed) (ready []pa
 	}
 	for i := range claimed {
 		c := &claimed[i]
-		outcome, message := r.consider(c, now)
-		if message == nil {
+		outcome, useful := r.consider(c, now)
+		if useful == nil {
 			outcomes = append(outcomes, outcome)
 			continue
 		}
-		ready = append(ready, parcel{c, message, recipient(r.name, message.To)})
-	}
-	if len(ready) > 0 {
-		err = r.step(StepComposed)
+		ready = append(ready, parcel{c, useful, r.Contact(c.Account)})
 	}
 	return ready, outcomes, err
 }
 
-// consider decides whether a message is sent now; without one, the outcome says what becomes of it.
-func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, *Message) {
+// consider decides what of a message is sent now; without anything, the outcome says what becomes of it.
+func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, []Notice) {
 	o := Outcome{ID: c.ID, Claim: c.Claim, State: Pending}
 	contact := r.Contact(c.Account)
 	var useful []Notice
@@ -289,17 +286,38 @@ func (r *channelRun) consider(c *Claimed, now rating.Instant) (Outcome, *Message
 		recent.Messages++
 		r.recent[to] = recent
 	}
-	message, err := r.Words.Compose(useful, contact, r.name)
-	if err != nil {
-		o.State, o.Error = Dead, "compose: "+err.Error()
-		return o, nil
-	}
-	message.ID = c.ID
-	return o, message
+	return o, useful
 }
 
-// send sends by all workers, and marks what has been sent as soon as it can: what comes back during a write is marked by
-// the next one.
+// compose puts a parcel into words.
+func (r *channelRun) compose(p parcel) (*Message, error) {
+	message, err := r.Words.Compose(p.notices, p.contact, r.name)
+	if err != nil {
+		return nil, &Permanent{fmt.Errorf("compose: %w", err)}
+	}
+	message.ID = p.claim.ID
+	return message, r.step(StepComposed)
+}
+
+// gather waits for outcomes that are still to come: for the first as long as it takes, for others a moment, and for no more
+// than twice as many as there are workers. Each write costs; but what was sent and is not marked is sent again where the
+// program dies, and as many as there are workers are on their way in any case.
+func (r *channelRun) gather(done <-chan Outcome, left int) []Outcome {
+	outcomes := []Outcome{<-done}
+	timer := time.NewTimer(15 * time.Millisecond)
+	defer timer.Stop()
+	for len(outcomes) < min(left, 2*r.Workers) {
+		select {
+		case o := <-done:
+			outcomes = append(outcomes, o)
+		case <-timer.C:
+			return outcomes
+		}
+	}
+	return outcomes
+}
+
+// send sends by all workers, and marks what has been sent.
 func (r *channelRun) send(ctx context.Context, parcels []parcel, until rating.Instant, pace pacer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -321,15 +339,7 @@ func (r *channelRun) send(ctx context.Context, parcels []parcel, until rating.In
 	})
 	var failed error
 	for left := len(parcels); left > 0; {
-		outcomes := []Outcome{<-done}
-		for more := true; more; {
-			select {
-			case o := <-done:
-				outcomes = append(outcomes, o)
-			default:
-				more = false
-			}
-		}
+		outcomes := r.gather(done, left)
 		left -= len(outcomes)
 		// What was sent is marked also when the run is interrupted meanwhile: else it would be sent again.
 		if failed == nil {
@@ -345,7 +355,7 @@ func (r *channelRun) send(ctx context.Context, parcels []parcel, until rating.In
 
 // sendOne sends a message, unless there is no time left for it, or the channel is down.
 func (r *channelRun) sendOne(ctx context.Context, p parcel, until rating.Instant, pace pacer, down *errorBox) Outcome {
-	o := Outcome{ID: p.claim.ID, Claim: p.claim.Claim, State: Pending, Recipient: p.recipient, NextAttemptAt: r.Clock()}
+	o := Outcome{ID: p.claim.ID, Claim: p.claim.Claim, State: Pending, Recipient: recipient(r.name, p.contact.address(r.name)), NextAttemptAt: r.Clock()}
 	if err := pace.wait(ctx); err != nil || down.get() != nil || r.Clock() > until-rating.Instant(SendFor.Microseconds()) {
 		o.Recipient = ""
 		if failure := down.get(); failure != nil {
@@ -354,9 +364,13 @@ func (r *channelRun) sendOne(ctx context.Context, p parcel, until rating.Instant
 		}
 		return o
 	}
-	sending, cancel := finishing(ctx)
-	reference, err := r.Sender.Send(sending, p.message)
-	cancel()
+	message, err := r.compose(p)
+	reference := ""
+	if err == nil {
+		sending, cancel := finishing(ctx)
+		reference, err = r.Sender.Send(sending, message)
+		cancel()
+	}
 	if err == nil {
 		err = r.step(StepAccepted)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"drawdown/rating"
 
@@ -229,22 +230,17 @@ func (s *Store) MarkMessages(ctx context.Context, outcomes []MessageOutcome) (lo
 	err = s.transact(ctx, func(tx *sqlx.Tx) error {
 		lost = 0
 		var final []string
-		for i := range outcomes {
-			o := &outcomes[i]
-			attempt := 0
-			if o.Attempted {
-				attempt = 1
-			}
-			kept, err := updateOne(ctx, tx, `UPDATE message SET state = CASE WHEN ? = 'sent' AND report LIKE 'failed%' THEN 'dead' ELSE ? END, attempts = attempts + ?, next_attempt_at = ?, sent_at = ?,
-				recipient = ?, reference = ?, last_error = ? WHERE id = ? AND claim = ? AND state = 'sending'`,
-				o.State, o.State, attempt, o.NextAttemptAt, o.SentAt, o.Recipient, o.Reference, o.Error, o.ID, o.Claim)
-			switch {
-			case err != nil:
+		const atOnce = 100
+		for rest := outcomes; len(rest) > 0; rest = rest[min(atOnce, len(rest)):] {
+			kept, err := markMessages(ctx, tx, rest[:min(atOnce, len(rest))])
+			if err != nil {
 				return err
-			case !kept:
-				lost++
-			case o.State != MessagePending:
-				final = append(final, o.ID)
+			}
+			lost += min(atOnce, len(rest)) - len(kept)
+			for _, m := range kept {
+				if m.State != MessagePending {
+					final = append(final, m.ID)
+				}
 			}
 		}
 		return settleNotices(ctx, tx, final)
@@ -255,16 +251,34 @@ func (s *Store) MarkMessages(ctx context.Context, outcomes []MessageOutcome) (lo
 	return lost, nil
 }
 
-// settleNotices says in the outbox what its messages have come to. The first statement locks the rows, so that the second
-// one sees what another worker has committed meanwhile.
+// markMessages writes outcomes down in one statement, and gives the messages that were still theirs.
+func markMessages(ctx context.Context, tx *sqlx.Tx, outcomes []MessageOutcome) (kept []struct{ ID, State string }, err error) {
+	const row = `(?, CAST(? AS BIGINT), ?, CAST(? AS INTEGER), CAST(? AS BIGINT), CAST(? AS BIGINT), ?, ?, ?)`
+	const query = `UPDATE message SET state = CASE WHEN v.column3 = 'sent' AND report LIKE 'failed%' THEN 'dead' ELSE v.column3 END,
+		attempts = attempts + v.column4, next_attempt_at = v.column5, sent_at = v.column6, recipient = v.column7, reference = v.column8,
+		last_error = v.column9 FROM (VALUES `
+	args := make([]any, 0, 9*len(outcomes))
+	for i := range outcomes {
+		o := &outcomes[i]
+		args = append(args, o.ID, o.Claim, o.State, boolean(o.Attempted), o.NextAttemptAt, o.SentAt, o.Recipient, o.Reference, o.Error)
+	}
+	err = tx.SelectContext(ctx, &kept, tx.Rebind(query+strings.Repeat(row+", ", len(outcomes)-1)+row+`) AS v
+		WHERE message.id = v.column1 AND message.claim = v.column2 AND message.state = 'sending' RETURNING message.id, message.state`), args...)
+	return kept, err
+}
+
+// settleNotices says in the outbox what its messages have come to. Where there are several writers, the rows are locked first,
+// so that what is read of the other messages is what another worker has committed meanwhile.
 func settleNotices(ctx context.Context, tx *sqlx.Tx, messages []string) error {
 	const those = ` WHERE state IN ('sending', 'sent', 'dead')
 		AND dedup_key IN (SELECT dedup_key FROM message_notice WHERE message IN (?))`
 	return inChunks(messages, func(ids []string) error {
-		if err := execIn(ctx, tx, `UPDATE outbox SET attempts = attempts + 1`+those, ids); err != nil {
-			return err
+		if lock := dialectOf(tx).lockRow; lock != "" {
+			if err := execIn(ctx, tx, `SELECT 1 FROM outbox`+those+` ORDER BY dedup_key`+lock, ids); err != nil {
+				return err
+			}
 		}
-		return execIn(ctx, tx, `UPDATE outbox SET state = CASE
+		return execIn(ctx, tx, `UPDATE outbox SET attempts = attempts + 1, state = CASE
 			WHEN EXISTS (SELECT 1 FROM message_notice n JOIN message m ON m.id = n.message
 				WHERE n.dedup_key = outbox.dedup_key AND m.state IN ('pending', 'sending', 'unknown')) THEN 'sending'
 			WHEN EXISTS (SELECT 1 FROM message_notice n JOIN message m ON m.id = n.message
