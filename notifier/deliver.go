@@ -299,14 +299,14 @@ func (r *channelRun) compose(p parcel) (*Message, error) {
 	return message, r.step(StepComposed)
 }
 
-// gather waits for outcomes that are still to come: for the first as long as it takes, for others a moment, and for no more
-// than twice as many as there are workers. Each write costs; but what was sent and is not marked is sent again where the
-// program dies, and as many as there are workers are on their way in any case.
+// gather waits for outcomes that are still to come: for the first as long as it takes, and for as many as there are workers
+// a moment. Each write costs; but what was sent and is not marked is sent again where the program dies. So no more than
+// twice as many wait to be marked, and who has sent another one waits, too.
 func (r *channelRun) gather(done <-chan Outcome, left int) []Outcome {
 	outcomes := []Outcome{<-done}
 	timer := time.NewTimer(15 * time.Millisecond)
 	defer timer.Stop()
-	for len(outcomes) < min(left, 2*r.Workers) {
+	for len(outcomes) < min(left, r.Workers) {
 		select {
 		case o := <-done:
 			outcomes = append(outcomes, o)
@@ -314,14 +314,21 @@ func (r *channelRun) gather(done <-chan Outcome, left int) []Outcome {
 			return outcomes
 		}
 	}
-	return outcomes
+	for {
+		select {
+		case o := <-done:
+			outcomes = append(outcomes, o)
+		default:
+			return outcomes
+		}
+	}
 }
 
 // send sends by all workers, and marks what has been sent.
 func (r *channelRun) send(ctx context.Context, parcels []parcel, until rating.Instant, pace pacer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work, done := make(chan parcel), make(chan Outcome, len(parcels))
+	work, done := make(chan parcel), make(chan Outcome, r.Workers)
 	var workers sync.WaitGroup
 	var down errorBox
 	for range r.Workers {

@@ -231,6 +231,21 @@ func TestTooManyForOne(t *testing.T) {
 	}
 }
 
+// TestSoManyASecond: a channel sends no faster than it may.
+func TestSoManyASecond(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	s := told(t, "  digest_above: 100\n"+g.config(", per_second: 20"))
+	s.write("catalog.yaml", []byte(strings.NewReplacer("channels: [email, inbox]", "channels: [sms]", "email: many@example.com", "phone: \"+492\"").Replace(toldCatalog)))
+	began := time.Now()
+	if code, out := s.run(t, reminded.Add(time.Hour), "notify"); code != exitDone || len(g.bodies) != 6 {
+		t.Errorf("it ended with %d, and %d messages: %s", code, len(g.bodies), out)
+	}
+	if took := time.Since(began); took < 6*time.Second/20 {
+		t.Errorf("6 messages in %v, at 20 a second", took)
+	}
+}
+
 // TestReportsAreTaken: a delivery report with its token says what became of an SMS; one without it is none.
 func TestReportsAreTaken(t *testing.T) {
 	t.Parallel()
