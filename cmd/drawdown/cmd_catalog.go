@@ -227,13 +227,27 @@ func planJSON(plan *store.CatalogPlan, dryRun bool) any {
 
 // catalogShowCmd shows the catalog.
 type catalogShowCmd struct {
-	Files []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the catalog that settle uses)."`
+	Files    []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the catalog that settle uses)."`
+	Period   string   `placeholder:"P" xor:"past" help:"The catalog that this period was settled with."`
+	Revision int      `placeholder:"N" help:"With --period: by this revision (default: the current one)."`
+	RunID    int64    `name:"run" placeholder:"N" xor:"past" help:"The catalog that this run used."`
+}
+
+// Help is the command's own help.
+func (catalogShowCmd) Help() string {
+	return `Without files, it is the catalog that the next settle would use. That of each settlement is kept, too.
+
+    drawdown catalog show
+    drawdown catalog show --period 2026-10-03
+    drawdown catalog show --period 2026-10-03 --revision 1`
 }
 
 func (k *catalogShowCmd) Run(a *app) error {
 	var compiled *rating.Catalog
 	c, err := a.config()
 	switch {
+	case err == nil && (k.Period != "" || k.RunID != 0):
+		compiled, err = k.kept(a, c)
 	case len(k.Files) > 0:
 		var paths []string
 		if c, paths, err = a.catalogPaths(k.Files); err == nil {
@@ -250,6 +264,34 @@ func (k *catalogShowCmd) Run(a *app) error {
 	}
 	a.showCatalog(compiled)
 	return nil
+}
+
+// kept gives the catalog that something was settled with.
+func (k *catalogShowCmd) kept(a *app, c *Config) (compiled *rating.Catalog, err error) {
+	err = a.reading(c, func(st *store.Store) error {
+		revisions, err := st.AllRevisions(a.ctx)
+		if err != nil {
+			return &failure{op: "show catalog", err: err}
+		}
+		for i := range revisions {
+			r := &revisions[i]
+			asked := r.PeriodName == k.Period && (r.Revision == k.Revision || k.Revision == 0 && r.IsCurrent) || k.RunID != 0 && r.RunID == k.RunID
+			if !asked {
+				continue
+			}
+			used, err := a.keptCatalog(a.ctx, c, st, r.CatalogSHA256)
+			if err != nil {
+				return &failure{op: "show catalog", err: err}
+			}
+			compiled = used.Catalog
+			return nil
+		}
+		return &failure{
+			op: "show catalog", err: errors.New("no such revision was settled"), code: exitUsage,
+			hint: "`drawdown periods` and `drawdown runs` list what was",
+		}
+	})
+	return compiled, err
 }
 
 func (a *app) showCatalog(c *rating.Catalog) {
