@@ -6,16 +6,23 @@ import (
 )
 
 // idIndex finds rows by id. It is asked for every account of every page of usage, and what that costs are cache misses:
-// one for the slot, which has all but the id itself, and one for the id.
+// one for the slot, which has all of an id that is not long.
 type idIndex struct {
 	slots []idSlot // open addressing
-	arena []byte   // all ids
+	arena []byte   // the ids that are long
 }
 
 // idSlot is a row; its length is one more than that of the id, so that an empty slot has none.
 type idSlot struct {
-	hash, row, start, length uint32
+	key         idKey
+	row, length uint32
 }
+
+// idKey is an id of up to shortID bytes: its first and its last eight, which overlap, or fewer and nothing. Of a longer id
+// it is the hash, and where the id stands.
+type idKey struct{ first, last uint64 }
+
+const shortID = 16
 
 func newIDIndex(rows int, id func(row int) string) idIndex {
 	size := 8
@@ -24,58 +31,68 @@ func newIDIndex(rows int, id func(row int) string) idIndex {
 	}
 	x := idIndex{slots: make([]idSlot, size)}
 	for row := range rows {
-		text := id(row)
-		h := hashID([]byte(text))
+		text := []byte(id(row))
+		key, h := keyOf(text)
+		if len(text) > shortID {
+			key.last = uint64(len(x.arena))
+			x.arena = append(x.arena, text...)
+		}
 		i := h & uint64(size-1)
 		for x.slots[i].length != 0 {
 			i = (i + 1) & uint64(size-1)
 		}
-		x.slots[i] = idSlot{uint32(h >> 32), uint32(row), uint32(len(x.arena)), uint32(len(text)) + 1}
-		x.arena = append(x.arena, text...)
+		x.slots[i] = idSlot{key, uint32(row), uint32(len(text)) + 1}
 	}
 	return x
 }
 
 func (x *idIndex) find(id []byte) (int32, bool) {
-	h := hashID(id)
+	key, h := keyOf(id)
 	mask := uint64(len(x.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
 		s := &x.slots[i]
 		if s.length == 0 {
 			return 0, false
 		}
-		if s.hash == uint32(h>>32) && int(s.length) == len(id)+1 && string(x.arena[s.start:s.start+s.length-1]) == string(id) {
+		if x.is(s, key, id) {
 			return int32(s.row), true
 		}
 	}
 }
 
+// is tells whether a slot is that of an id.
+func (x *idIndex) is(s *idSlot, key idKey, id []byte) bool {
+	if s.length != uint32(len(id))+1 || s.key.first != key.first {
+		return false
+	}
+	if len(id) <= shortID {
+		return s.key.last == key.last
+	}
+	return string(x.arena[s.key.last:][:len(id)]) == string(id)
+}
+
 // findAll finds many ids, into rows; [None] where there is none. It asks for the slots of a block of ids one after another,
-// and then for the ids of those slots, so that the misses of a block overlap where find would wait for each.
+// so that the misses of a block overlap where find would wait for each.
 func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
 	const block = 128
-	var hashes [block]uint64
-	var slots [block]idSlot
-	var first [block]byte
+	var keys [block]idKey
+	var slots [block]*idSlot
+	var first [block]uint64
 	mask := uint64(len(x.slots) - 1)
 	for from := 0; from < len(rows); from += block {
 		n := min(block, len(rows)-from)
 		for i := range n {
-			hashes[i] = hashID(id(from + i))
+			var h uint64
+			keys[i], h = keyOf(id(from + i))
+			slots[i] = &x.slots[h&mask]
 		}
 		for i := range n {
-			slots[i] = x.slots[hashes[i]&mask]
+			first[i] = slots[i].key.first
 		}
 		for i := range n {
-			if slots[i].length > 1 {
-				first[i] = x.arena[slots[i].start]
-			}
-		}
-		for i := range n {
-			text, s := id(from+i), &slots[i]
-			if s.hash == uint32(hashes[i]>>32) && int(s.length) == len(text)+1 && (len(text) == 0 || text[0] == first[i]) &&
-				string(x.arena[s.start:s.start+s.length-1]) == string(text) {
-				rows[from+i] = int32(s.row)
+			text := id(from + i)
+			if first[i] == keys[i].first && x.is(slots[i], keys[i], text) {
+				rows[from+i] = int32(slots[i].row)
 				continue
 			}
 			row, ok := x.find(text)
@@ -87,16 +104,26 @@ func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
 	}
 }
 
-// hashID mixes eight bytes at a time by multiplying to 128 bits and folding, as wyhash does.
-func hashID(id []byte) uint64 {
-	const odd = 0x9e3779b97f4a7c15
-	h := uint64(len(id)) ^ odd
-	for len(id) >= 8 {
-		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(id), 0xd6e8feb86659fd93)
-		h, id = hi^lo, id[8:]
+// keyOf gives what an id is found by. Its hash mixes eight bytes at a time by multiplying to 128 bits and folding, as
+// wyhash does.
+func keyOf(id []byte) (key idKey, hash uint64) {
+	const odd, even = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+	switch n := len(id); {
+	case n > shortID:
+		h := uint64(n) ^ odd
+		for rest := id; len(rest) > 8; rest = rest[8:] {
+			hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(rest), even)
+			h = hi ^ lo
+		}
+		hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(id[n-8:]), odd)
+		return idKey{first: hi ^ lo}, hi ^ lo
+	case n >= 8:
+		key = idKey{binary.LittleEndian.Uint64(id), binary.LittleEndian.Uint64(id[n-8:])}
+	default:
+		for i, b := range id {
+			key.first |= uint64(b) << (8 * i)
+		}
 	}
-	var tail [8]byte
-	copy(tail[:], id)
-	hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(tail[:]), odd)
-	return hi ^ lo
+	hi, lo := bits.Mul64(key.first^odd, key.last^even^uint64(len(id)))
+	return key, hi ^ lo
 }

@@ -15,7 +15,7 @@ import (
 // in record ids and finds only the obvious in decimals:
 //
 //   - stored: blocks as they are, for bits that are packed already;
-//   - literals: entropy coding (Huffman) without a search for matches, for record ids;
+//   - literals: entropy coding (Huffman) without a search for matches, for record ids; with a fixed code for UUIDs;
 //   - strided: fixed-width decimals, whose leading bytes are all the same, as a match with the value before. All matches
 //     of a page have the same shape, so they cost nothing, neither space (their codes are stated once) nor a search. The
 //     other bytes are entropy-coded if that was worth it in the first page of the column chunk: most quantities are
@@ -25,6 +25,8 @@ type framer struct {
 	huffman  huff0.Scratch
 	searcher *zstd.Encoder
 	scratch  []byte
+
+	scratchHex []byte
 }
 
 func newFramer() *framer {
@@ -120,7 +122,11 @@ func (f *framer) literals(dst, head, body []byte) []byte {
 func (f *framer) literalBlock(dst, content []byte, last bool) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0)
-	dst = f.appendLiterals(dst, content)
+	if hex, ok := f.hex(content); ok {
+		dst = append(appendCodedLiteralsHeader(dst, len(content), len(hex)), hex...)
+	} else {
+		dst = f.appendLiterals(dst, content)
+	}
 	dst = append(dst, 0) // no sequences
 	size := len(dst) - start - 3
 	if size >= len(content) {
@@ -128,6 +134,17 @@ func (f *framer) literalBlock(dst, content []byte, last bool) []byte {
 	}
 	appendBlockHeader(dst[:start], blockCompressed, size, last)
 	return dst
+}
+
+// hex gives what is hexadecimal as appendHex does; its end tells at once what is not.
+func (f *framer) hex(content []byte) (coded []byte, ok bool) {
+	if len(content) < 1024 {
+		return nil, false
+	}
+	if _, ok = appendHexStream(f.scratchHex[:0], content[len(content)-64:]); ok {
+		f.scratchHex, ok = appendHex(f.scratchHex[:0], content)
+	}
+	return f.scratchHex, ok
 }
 
 // appendLiterals appends a literals section (RFC 8878, 3.1.1.3.1), compressed where that helps.
@@ -140,18 +157,21 @@ func (f *framer) appendLiterals(dst, literals []byte) []byte {
 			dst = appendPlainLiteralsHeader(dst, repeatedLiterals, n)
 			return append(dst, literals[0])
 		case err == nil && len(out)+5 < n:
-			var header [8]byte
-			if bits.Len(uint(n)) <= 14 {
-				binary.LittleEndian.PutUint64(header[:], codedLiterals|2<<2|uint64(n)<<4|uint64(len(out))<<18)
-				dst = append(dst, header[:4]...)
-			} else {
-				binary.LittleEndian.PutUint64(header[:], codedLiterals|3<<2|uint64(n)<<4|uint64(len(out))<<22)
-				dst = append(dst, header[:5]...)
-			}
-			return append(dst, out...)
+			return append(appendCodedLiteralsHeader(dst, n, len(out)), out...)
 		}
 	}
 	return append(appendPlainLiteralsHeader(dst, rawLiterals, n), literals...)
+}
+
+// appendCodedLiteralsHeader says of how many bytes n are made.
+func appendCodedLiteralsHeader(dst []byte, n, size int) []byte {
+	var header [8]byte
+	if bits.Len(uint(n)) <= 14 {
+		binary.LittleEndian.PutUint64(header[:], codedLiterals|2<<2|uint64(n)<<4|uint64(size)<<18)
+		return append(dst, header[:4]...)
+	}
+	binary.LittleEndian.PutUint64(header[:], codedLiterals|3<<2|uint64(n)<<4|uint64(size)<<22)
+	return append(dst, header[:5]...)
 }
 
 func appendPlainLiteralsHeader(dst []byte, kind, n int) []byte {

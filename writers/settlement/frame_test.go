@@ -70,3 +70,48 @@ func TestFramesAreZstd(t *testing.T) {
 		}
 	})
 }
+
+// Ids of hexadecimal digits, and such as are so but for one byte, come back as they were.
+func TestHexFramesAreZstd(t *testing.T) {
+	f := newFramer()
+	decoder, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		ids := make([]byte, rapid.SampledFrom([]int{0, 1, 1023, 1024, 1025, 1026, 1027, 1030, 4096, 36 * 16384, blockMax, blockMax + 1}).Draw(t, "size"))
+		alphabet := rapid.SampledFrom([]string{hexAlphabet, "0123456789", "e", "ef", "-"}).Draw(t, "alphabet")
+		for i := range ids {
+			ids[i] = alphabet[random.IntN(len(alphabet))]
+		}
+		foreign := rapid.SampledFrom([]string{"", "", "g", "A", "\x00", "\xff", ",", ":"}).Draw(t, "foreign")
+		if foreign != "" && len(ids) > 0 {
+			ids[random.IntN(len(ids))] = foreign[0]
+		}
+		head := make([]byte, rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "head"))
+		frame := f.literals(nil, head, ids)
+		got, err := decoder.DecodeAll(frame, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, append(head, ids...)) {
+			t.Fatal("decoded other bytes")
+		}
+		if foreign == "" && alphabet == hexAlphabet && len(ids) >= 4096 && len(frame) > len(ids)*54/100+len(head)+200 {
+			t.Fatalf("%d bytes of hexadecimal digits take %d", len(ids), len(frame))
+		}
+	})
+}
+
+func BenchmarkHex(b *testing.B) {
+	ids := make([]byte, blockMax)
+	for i := range ids {
+		ids[i] = hexAlphabet[1+rand.IntN(16)]
+	}
+	b.SetBytes(int64(len(ids)))
+	var dst []byte
+	for b.Loop() {
+		dst, _ = appendHex(dst[:0], ids)
+	}
+}

@@ -226,7 +226,7 @@ type bulk struct {
 
 // rows inserts n rows of so many columns. The slice that row gives is read at once.
 func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
-	const parameters = 12000 // SQLite takes 32766, PostgreSQL 65535
+	const parameters = 6000 // SQLite takes 32766 and PostgreSQL 65535, but more than this makes nothing quicker
 	batch := min(n, parameters/columns)
 	args := make([]any, 0, batch*columns)
 	var statement *sqlx.Stmt
