@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"drawdown/rating"
 )
@@ -25,11 +26,13 @@ type ExplainedRow struct {
 	Time     rating.Instant
 	Quantity rating.Amount // DECIMAL(38,9)
 	Period   string        // name; empty where the row belongs to no settled period
+	Revision int           // of the period, that is spoken of
 	Fate     string        // settled, duplicate, superseded, quarantined, out_of_period, not settled
 	Reason   string        // of quarantine, or in words
 	Note     string        // what else there is to say; may be empty
 	Raw      []byte        // of a row that cannot be read
 	Settled  *SettledRecord
+	Catalog  *rating.Catalog // that the numbers refer to: the one that the period was settled with, where it was kept
 }
 
 // SettledRecord is a record as it was settled.
@@ -64,19 +67,22 @@ type BookedSource struct {
 
 // Past is what explaining needs of what was settled.
 type Past interface {
-	// PeriodAt gives the settled period that holds t; nil: that time is not settled. First says that no period was settled
-	// before it.
-	PeriodAt(ctx context.Context, t rating.Instant) (p *Settled, first bool, err error)
-	// OpeningOf gives a shard's payers as the predecessor of a settled period left them.
-	OpeningOf(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, error)
-	// Books gives what the current revision of a settled period says.
-	Books(ctx context.Context, p rating.Period) (*Books, error)
+	// BooksAt gives what a revision of the settled period says that holds t, the current one, or the one that was asked
+	// for; nil: that time is not settled.
+	BooksAt(ctx context.Context, t rating.Instant) (*Books, error)
+	// Opening decodes a state that a period opened with.
+	Opening(ctx context.Context, c *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error)
+	// As makes a job that reads usage with a catalog as it was used; nil where that was not kept.
+	As(ctx context.Context, catalogSHA256 [32]byte) (*Settle, error)
 }
 
-// Books is what the current revision of a settled period says.
+// Books is what a revision of a settled period says.
 type Books struct {
+	Period        rating.Period
+	Revision      int
 	Inputs        map[string]BookedInput // by key
 	CatalogSHA256 [32]byte
+	OpeningSHA256 [][32]byte // by shard; empty in the first period
 	Tables        BookedTables
 }
 
@@ -103,17 +109,24 @@ func (r BookedReason) String() string { return r.Reason + ": " + r.Detail }
 // to that is found by settling the payer's period once more, by the same code, from the same opening state and the same
 // objects, while watching the record; where that gives something else today, it says so.
 func (s *Settle) Explain(ctx context.Context, past Past, id string) (*Explanation, error) {
-	x := &explaining{Settle: s, past: past, id: id, found: map[string]foundObject{}, opened: map[rating.Instant]*openBooks{}}
+	x := &explaining{
+		Settle: s, past: past, id: id, found: map[string]foundObject{},
+		others: map[[32]byte]*explaining{},
+	}
 	var err error
 	if x.known, err = s.State.Objects(ctx); err != nil {
 		return nil, fmt.Errorf("load remembered usage objects: %w", err)
 	}
-	if err := x.search(ctx); err != nil {
+	if err := x.search(ctx, nil); err != nil {
 		return nil, err
 	}
 	e := &Explanation{RecordID: id}
 	for i := range x.rows {
-		row, err := x.explain(ctx, &x.rows[i])
+		then, at, err := x.then(ctx, &x.rows[i])
+		if err != nil {
+			return nil, err
+		}
+		row, err := then.explain(ctx, at)
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +143,46 @@ type explaining struct {
 	known  map[string]Known
 	found  map[string]foundObject // what the bucket holds now, by key
 	rows   []foundRow
-	opened map[rating.Instant]*openBooks // by period's start; nil where that time is not settled
+	opened []*openBooks
+	others map[[32]byte]*explaining // the same work with other catalogs, by their hashes; nil for those not kept
+}
+
+// then gives the same work with the catalog that a row's period was settled with, and the row as it was read with that.
+func (x *explaining) then(ctx context.Context, row *foundRow) (*explaining, *foundRow, error) {
+	b, _, err := x.booksOf(ctx, row)
+	if err != nil || b == nil || b.CatalogSHA256 == x.CatalogSHA256 {
+		return x, row, err
+	}
+	then, seen := x.others[b.CatalogSHA256]
+	if !seen {
+		if then, err = x.with(ctx, b.CatalogSHA256); err != nil {
+			return nil, nil, fmt.Errorf("explain with the catalog of period %s: %w", b.name, err)
+		}
+		x.others[b.CatalogSHA256] = then
+	}
+	if then != nil {
+		for i := range then.rows {
+			if at := &then.rows[i]; at.object == row.object && at.row == row.row {
+				return then, at, nil
+			}
+		}
+	}
+	return x, row, nil
+}
+
+// with looks at the rows that were found with another catalog.
+func (x *explaining) with(ctx context.Context, catalogSHA256 [32]byte) (*explaining, error) {
+	job, err := x.past.As(ctx, catalogSHA256)
+	if job == nil || err != nil {
+		return nil, err
+	}
+	then := *x
+	then.Settle, then.rows, then.found, then.opened = job, nil, map[string]foundObject{}, nil
+	if err := then.search(ctx, x.rows); err != nil {
+		return nil, err
+	}
+	then.found = x.found
+	return &then, nil
 }
 
 // foundObject is an object as it is now; one that cannot be read whole has no hash.
@@ -142,37 +194,32 @@ type foundObject struct {
 // openBooks is a settled period in which rows are looked up.
 type openBooks struct {
 	*Books
-	period  rating.Period
 	name    string
-	first   bool
 	gone    []string          // inputs that have changed since, or are there no more
 	replays map[int32]*replay // by account
 }
 
 // booksAt opens the settled period that holds t; nil where there is none.
 func (x *explaining) booksAt(ctx context.Context, t rating.Instant) (*openBooks, error) {
-	settled, first, err := x.past.PeriodAt(ctx, t)
-	if err != nil {
-		return nil, fmt.Errorf("find the period of %v: %w", t, err)
+	for _, b := range x.opened {
+		if b.Period.Start <= t && t < b.Period.End {
+			return b, nil
+		}
 	}
-	if settled == nil {
+	books, err := x.past.BooksAt(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("open the settlement of %v: %w", t, err)
+	}
+	if books == nil {
 		return nil, nil
 	}
-	if b := x.opened[settled.Period.Start]; b != nil {
-		return b, nil
-	}
-	b := &openBooks{
-		period: settled.Period, name: settled.Period.Name(x.Unit, x.Catalog.Zone), first: first, replays: map[int32]*replay{},
-	}
-	if b.Books, err = x.past.Books(ctx, b.period); err != nil {
-		return nil, fmt.Errorf("open the settlement of period %s: %w", b.name, err)
-	}
+	b := &openBooks{Books: books, name: books.Period.Name(x.Unit, x.Catalog.Zone), replays: map[int32]*replay{}}
 	for key := range b.Inputs {
 		if x.standing(b, key) != same {
 			b.gone = append(b.gone, key)
 		}
 	}
-	x.opened[b.period.Start] = b
+	x.opened = append(x.opened, b)
 	return b, nil
 }
 
@@ -199,7 +246,7 @@ func (x *explaining) standing(b *openBooks, key string) standing {
 
 // explain says what became of one row.
 func (x *explaining) explain(ctx context.Context, row *foundRow) (*ExplainedRow, error) {
-	e := &ExplainedRow{Object: row.object, Row: row.row}
+	e := &ExplainedRow{Object: row.object, Row: row.row, Catalog: x.Catalog}
 	if r := row.rejected; r != nil {
 		e.Account, e.Meter, e.Raw = r.Account, r.Meter, r.Raw
 	} else {
@@ -214,7 +261,7 @@ func (x *explaining) explain(ctx context.Context, row *foundRow) (*ExplainedRow,
 	if b == nil {
 		return e, x.explainPending(ctx, e, row, home)
 	}
-	e.Period = b.name
+	e.Period, e.Revision = b.name, b.Revision
 	switch x.standing(b, row.object) {
 	case absent:
 		err = x.explainAbsent(ctx, e, row, b, home)
@@ -278,7 +325,7 @@ func (x *explaining) explainAbsent(ctx context.Context, e *ExplainedRow, row *fo
 		return err
 	}
 	if found {
-		e.Period, e.Fate, e.Reason = home.name, "quarantined", why.String()
+		e.Period, e.Revision, e.Fate, e.Reason = home.name, home.Revision, "quarantined", why.String()
 		e.Note = fmt.Sprintf("it can be read now, as of period %s; backfill will settle it", b.name)
 		return nil
 	}
@@ -395,7 +442,7 @@ func (x *explaining) explainSibling(ctx context.Context, e *ExplainedRow, row *f
 func (x *explaining) newer(row *foundRow, b *openBooks) (newest *foundRow) {
 	for i := range x.rows {
 		r := &x.rows[i]
-		if r.account == row.account && r.version > row.version && r.time >= b.period.Start && r.time < b.period.End &&
+		if r.account == row.account && r.version > row.version && r.time >= b.Period.Start && r.time < b.Period.End &&
 			x.standing(b, r.object) == same && (newest == nil || r.version > newest.version) {
 			newest = r
 		}
@@ -441,7 +488,7 @@ func (x *explaining) explainSettled(ctx context.Context, e *ExplainedRow, row *f
 func (x *explaining) cause(b *openBooks) string {
 	switch {
 	case b.CatalogSHA256 != x.CatalogSHA256:
-		return "the catalog changed since"
+		return "the catalog changed since, and the one of then was not kept"
 	case len(b.gone) > 0:
 		return fmt.Sprintf("of its %d objects %d changed since, or are gone", len(b.Inputs), len(b.gone))
 	}
@@ -465,11 +512,16 @@ func (f *foundRow) isSourceOf(lines []BookedLine) bool {
 	return len(lines) > 0 && lines[0].Source.Object == f.object && lines[0].Source.Row == f.row
 }
 
-// search reads all objects for rows with the id.
-func (x *explaining) search(ctx context.Context) error {
+// search reads all objects for rows with the id, or those in which some were found before.
+func (x *explaining) search(ctx context.Context, before []foundRow) error {
 	objects, _, err := x.Bucket.List(ctx)
 	if err != nil {
 		return fmt.Errorf("list usage objects: %w", err)
+	}
+	if before != nil {
+		objects = slices.DeleteFunc(slices.Clone(objects), func(o Object) bool {
+			return !slices.ContainsFunc(before, func(row foundRow) bool { return row.object == o.Key })
+		})
 	}
 	x.Bucket.Expect(objects)
 	for _, o := range objects {

@@ -37,7 +37,7 @@ func (x *explaining) replay(ctx context.Context, b *openBooks, account int32) (*
 	again := *x.Settle
 	again.Bucket, again.State = x.inputs(b), forgetful{x.State}
 	payer := x.Catalog.Accounts[account].Payer
-	run := &work{periods: []PeriodReport{{Period: b.period}}, stages: &stages{}, only: payer, home: b.period.Start}
+	run := &work{periods: []PeriodReport{{Period: b.Period}}, stages: &stages{}, only: payer, home: b.Period.Start}
 	g, err := again.gather(ctx, run)
 	if err != nil {
 		return nil, fmt.Errorf("settle period %s of account %q once more: %w", b.name, x.Catalog.Accounts[account].ID, err)
@@ -88,7 +88,7 @@ func (x *explaining) replayGathered(ctx context.Context, r *replay, run *work, b
 	}
 	settler := rating.NewSettler(x.Catalog, x.Rules, x.Reader.AttributeSets())
 	settler.Watch(account, x.id)
-	if err := settler.Begin(payer, b.period, opening); err != nil {
+	if err := settler.Begin(payer, b.Period, opening); err != nil {
 		return errors.Join(err, cursor.Close())
 	}
 	for cursor.NextPayer() {
@@ -150,10 +150,13 @@ func (x *explaining) named(l *rating.Line, g *gathered) BookedLine {
 }
 
 func (x *explaining) openingOf(ctx context.Context, b *openBooks, shard int, payer int32) (*rating.PayerState, error) {
-	if b.first {
+	switch {
+	case len(b.OpeningSHA256) == 0:
 		return nil, nil
+	case shard >= len(b.OpeningSHA256):
+		return nil, fmt.Errorf("the manifest has %d opening states, and none of shard %d", len(b.OpeningSHA256), shard)
 	}
-	states, err := x.past.OpeningOf(ctx, b.period, shard)
+	states, err := x.past.Opening(ctx, x.Catalog, b.OpeningSHA256[shard])
 	if err != nil {
 		return nil, err
 	}

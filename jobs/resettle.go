@@ -12,18 +12,22 @@ import (
 )
 
 // Resettle settles periods again, by the same code, from what they were settled from: the usage objects that their
-// manifests name, the opening states that these name, and the catalog and configuration, where those are what they were.
+// manifests name, the opening states that these name, the catalog that was kept, and the configuration, where that is what it was.
 // It commits nothing.
 type Resettle struct {
 	ConfigSHA256 [32]byte
 	Version      string // of this program
-	// Job makes a job that reads usage as the run did, and writes somewhere else.
-	Job func(ctx context.Context, run int64) (*Settle, func() error, error)
+	// Job makes a job that reads usage as the run did, with the catalog that it used, and writes somewhere else. It fails
+	// with ErrNoCatalog where that catalog was not kept, or is damaged.
+	Job func(ctx context.Context, run int64, catalogSHA256 [32]byte) (*Settle, func() error, error)
 	// Opening decodes a closing state.
-	Opening func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error)
+	Opening func(ctx context.Context, c *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error)
 	// Compare compares a settlement as it stands with the one that was made again.
 	Compare func(ctx context.Context, job *Settle, stands, again string) ([]Differing, error)
 }
+
+// ErrNoCatalog says that there is no catalog to settle a period again with.
+var ErrNoCatalog = errors.New("the catalog of the period cannot be used")
 
 // Differing is a file that is another one when it is settled again.
 type Differing struct {
@@ -42,7 +46,7 @@ type repeated struct {
 func (d *Resettle) run(ctx context.Context, chosen []*BookedRevision, manifests []*ArchivedManifest, result *Verification) error {
 	for from := 0; from < len(chosen); {
 		to := from + 1
-		for to < len(chosen) && chosen[to].Run == chosen[from].Run {
+		for to < len(chosen) && chosen[to].Run == chosen[from].Run && chosen[to].CatalogSHA256 == chosen[from].CatalogSHA256 {
 			to++
 		}
 		var run []repeated
@@ -59,7 +63,13 @@ func (d *Resettle) run(ctx context.Context, chosen []*BookedRevision, manifests 
 
 // again settles what one run settled.
 func (d *Resettle) again(ctx context.Context, run []repeated, result *Verification) (err error) {
-	job, closeJob, err := d.Job(ctx, run[0].Run)
+	job, closeJob, err := d.Job(ctx, run[0].Run, run[0].CatalogSHA256)
+	if errors.Is(err, ErrNoCatalog) {
+		for i := range run {
+			run[i].result.Unrepeated = err.Error()
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -106,7 +116,7 @@ func (d *Resettle) whyNot(job *Settle, r *repeated, objects map[string]Object, k
 	case m.ConfigSHA256 != d.ConfigSHA256:
 		return "the configuration has changed since, in what decides about results"
 	case m.CatalogSHA256 != job.CatalogSHA256:
-		return "the catalog has changed since"
+		return "its manifest names another catalog than the database"
 	}
 	for i := range m.Inputs {
 		in := &m.Inputs[i]
@@ -201,7 +211,9 @@ func (d *Resettle) settle(ctx context.Context, job *Settle, batch []repeated, ob
 	first := batch[0].manifest
 	if first.PreviousSHA256 != [32]byte{} {
 		run.opening = &Settled{Period: rating.Period{End: first.Period.Start}, ManifestSHA256: first.PreviousSHA256}
-		again.State = &openedState{State: job.State, opening: first.OpeningSHA256, decode: d.Opening}
+		again.State = &openedState{State: job.State, opening: first.OpeningSHA256, decode: func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error) {
+			return d.Opening(ctx, job.Catalog, sha256)
+		}}
 	}
 	g, err := again.gather(ctx, run)
 	if err != nil {

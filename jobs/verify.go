@@ -41,9 +41,11 @@ type NoticeRegister interface {
 	Stray(ctx context.Context) (int64, error)
 }
 
-// States opens closing states by their hashes.
+// States are what the database keeps by hashes: closing states, and catalogs.
 type States interface {
 	Open(ctx context.Context, sha256 [32]byte) (*OpenedState, error)
+	// Catalog checks a catalog that was kept; where none was, there is nothing to check.
+	Catalog(ctx context.Context, sha256 [32]byte) error
 }
 
 // Archive is the output as it stands.
@@ -166,6 +168,7 @@ const (
 	FaultTotals   = "totals"   // control totals differ from what the files add up to
 	FaultState    = "state"    // a closing state is missing or damaged
 	FaultBalance  = "balance"  // what is left of a package differs between database and file
+	FaultCatalog  = "catalog"  // the catalog that was kept is damaged
 	FaultNotice   = "notice"   // the outbox differs from the table
 	FaultDeep     = "deep"     // settled again, it comes to something else
 )
@@ -249,11 +252,19 @@ func (v *Verify) Run(ctx context.Context) (*Verification, error) {
 			chosen = append(chosen, &all[i])
 		}
 	}
-	manifests := make([]*ArchivedManifest, len(chosen))
+	manifests, catalogs := make([]*ArchivedManifest, len(chosen)), map[[32]byte]bool{}
 	for i, r := range chosen {
 		c := &revisionCheck{Verify: v, all: all, r: r, faults: &faults{alike: map[[2]string]int{}}}
 		if err := c.run(ctx); err != nil {
 			return nil, fmt.Errorf("verify period %s: %w", r.Name, err)
+		}
+		if !catalogs[r.CatalogSHA256] {
+			catalogs[r.CatalogSHA256] = true
+			if err := v.States.Catalog(ctx, r.CatalogSHA256); ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			} else if err != nil {
+				c.faults.add(r.fault(FaultCatalog, "%v", err))
+			}
 		}
 		done := VerifiedRevision{Period: r.Name, Revision: r.Revision, Files: c.files, Bytes: c.bytes.Load()}
 		found := c.faults.sorted()

@@ -57,7 +57,10 @@ func sourceHash(source *catalog.Source) [sha256.Size]byte {
 // catalog gives the catalog that settle would use now, and changes nothing.
 func (a *app) catalog(c *Config) (compiled *rating.Catalog, err error) {
 	err = a.reading(c, func(st *store.Store) error {
-		compiled, _, err = a.catalogIn(c, st, lookUp)
+		used, err := a.catalogIn(c, st, lookUp)
+		if err == nil {
+			compiled = used.Catalog
+		}
 		return err
 	})
 	if errors.Is(err, store.ErrEmpty) && c.Catalog != "" {

@@ -36,32 +36,37 @@ func (k *catalogCheckCmd) Run(a *app) error {
 		return err
 	}
 	compiled, source, err := c.catalogFiles(paths...)
-	if err == nil {
-		err = a.checkApplied(c, source)
+	if err != nil {
+		return err
 	}
+	settled, err := a.checkApplied(c, source)
 	if err != nil {
 		return err
 	}
 	if a.flags.JSON {
-		return printJSON(a.stdout, catalogSummaryJSON(compiled, source))
+		return printJSON(a.stdout, catalogSummaryJSON(compiled, source, settled))
 	}
 	a.say("%s", wrapped(a.ink.green("No fault:")+" "+catalogSummary(compiled, source)+".", 2))
+	a.printReach(settled)
 	return nil
 }
 
 // checkApplied checks files together with what the database has of the catalog and of settled periods, if there is one.
-func (a *app) checkApplied(c *Config, source *catalog.Source) error {
-	err := a.reading(c, func(st *store.Store) error {
+func (a *app) checkApplied(c *Config, source *catalog.Source) (settled *reach, err error) {
+	err = a.reading(c, func(st *store.Store) error {
 		compiled, plan, err := a.planCatalog(c, st, source)
-		if err != nil {
-			return err
+		if err == nil {
+			err = a.checkSettled(st, source, plan.Merged, compiled)
 		}
-		return a.checkSettled(st, source, plan.Merged, compiled)
+		if err == nil {
+			settled, err = a.reachOf(c, st, plan, compiled)
+		}
+		return err
 	})
 	if errors.Is(err, store.ErrEmpty) {
-		return nil
+		return &reach{}, nil
 	}
-	return err
+	return settled, err
 }
 
 // catalogPaths gives the files that were named, or the configuration's, and the configuration; without one, a default.
@@ -87,7 +92,7 @@ func catalogSummary(c *rating.Catalog, source *catalog.Source) string {
 		counted(int64(len(c.Prices)), "price", "prices"), counted(int64(len(c.Packages)), "package", "packages"), counted(int64(len(source.Files)), "file", "files"))
 }
 
-func catalogSummaryJSON(c *rating.Catalog, source *catalog.Source) any {
+func catalogSummaryJSON(c *rating.Catalog, source *catalog.Source, settled *reach) any {
 	hash := sourceHash(source)
 	return struct {
 		Accounts int    `json:"accounts"`
@@ -99,9 +104,10 @@ func catalogSummaryJSON(c *rating.Catalog, source *catalog.Source) any {
 		TopUps   int    `json:"topups"`
 		Files    int    `json:"files"`
 		SHA256   string `json:"sha256"`
+		reachJSON
 	}{
 		len(c.Accounts), len(c.Meters), len(c.Prices), len(c.Packages), len(source.Draft.Changes), len(source.Draft.Rules),
-		len(c.TopUps), len(source.Files), fmt.Sprintf("%x", hash),
+		len(c.TopUps), len(source.Files), fmt.Sprintf("%x", hash), settled.json(),
 	}
 }
 
@@ -116,7 +122,9 @@ func (catalogApplyCmd) Help() string {
 	return `The rows are added to the database's catalog, or replace those of the same id; rows that the files do not name stay. What changes is printed. Settle does the same with the catalog that drawdown.yaml names, before each run.
 
     drawdown catalog apply catalog.yaml
-    drawdown catalog apply --dry-run ./catalog`
+    drawdown catalog apply --dry-run ./catalog
+
+What reaches into periods that are settled (a price corrected, a package revoked in the past) is applied, and reported with those periods and the backfill that would settle them again; it ends with exit code 3 then.`
 }
 
 func (k *catalogApplyCmd) Run(a *app) error {
@@ -145,16 +153,24 @@ func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, d
 	if err != nil {
 		return err
 	}
-	if !dryRun {
-		if err := st.ApplyCatalog(a.ctx, plan); err != nil {
-			return &failure{op: "apply catalog", err: err}
-		}
+	settled, err := a.reachOf(c, st, plan, compiled)
+	if err == nil && !dryRun {
+		err = st.ApplyCatalog(a.ctx, plan)
+	}
+	if err != nil {
+		return &failure{op: "apply catalog", err: err}
 	}
 	if a.flags.JSON {
-		return printJSON(a.stdout, planJSON(plan, dryRun))
+		err = printJSON(a.stdout, planJSON(plan, settled, dryRun))
+	} else {
+		a.printPlan(plan, dryRun)
+		a.printReach(settled)
 	}
-	a.printPlan(plan, dryRun)
-	return nil
+	if err != nil || dryRun || settled.from == "" {
+		return err
+	}
+	n := int64(len(settled.rows))
+	return &waiting{"catalog apply", "done, but " + counted(n, "row reaches", "rows reach") + " into what is settled; `" + settled.backfill() + "` settles it again"}
 }
 
 // plannedRows is how many rows of a kind of change a person is shown.
@@ -204,14 +220,15 @@ type fieldJSON struct {
 	New   string `json:"new"`
 }
 
-func planJSON(plan *store.CatalogPlan, dryRun bool) any {
+func planJSON(plan *store.CatalogPlan, settled *reach, dryRun bool) any {
 	out := struct {
 		DryRun    bool          `json:"dry_run"`
 		Added     []planRowJSON `json:"added"`
 		Changed   []planRowJSON `json:"changed"`
 		Unchanged int           `json:"unchanged"`
 		Kept      int           `json:"kept"`
-	}{dryRun, []planRowJSON{}, []planRowJSON{}, plan.Unchanged, len(plan.Kept)}
+		reachJSON
+	}{dryRun, []planRowJSON{}, []planRowJSON{}, plan.Unchanged, len(plan.Kept), settled.json()}
 	for _, row := range plan.Added {
 		out.Added = append(out.Added, planRowJSON{Kind: string(row.Kind), Key: row.Key})
 	}
@@ -227,13 +244,27 @@ func planJSON(plan *store.CatalogPlan, dryRun bool) any {
 
 // catalogShowCmd shows the catalog.
 type catalogShowCmd struct {
-	Files []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the catalog that settle uses)."`
+	Files    []string `arg:"" optional:"" name:"FILE" help:"Files or folders (default: the catalog that settle uses)."`
+	Period   string   `placeholder:"P" xor:"past" help:"The catalog that this period was settled with."`
+	Revision int      `placeholder:"N" help:"With --period: by this revision (default: the current one)."`
+	RunID    int64    `name:"run" placeholder:"N" xor:"past" help:"The catalog that this run used."`
+}
+
+// Help is the command's own help.
+func (catalogShowCmd) Help() string {
+	return `Without files, it is the catalog that the next settle would use. That of each settlement is kept, too.
+
+    drawdown catalog show
+    drawdown catalog show --period 2026-10-03
+    drawdown catalog show --period 2026-10-03 --revision 1`
 }
 
 func (k *catalogShowCmd) Run(a *app) error {
 	var compiled *rating.Catalog
 	c, err := a.config()
 	switch {
+	case err == nil && (k.Period != "" || k.RunID != 0):
+		compiled, err = k.kept(a, c)
 	case len(k.Files) > 0:
 		var paths []string
 		if c, paths, err = a.catalogPaths(k.Files); err == nil {
@@ -250,6 +281,34 @@ func (k *catalogShowCmd) Run(a *app) error {
 	}
 	a.showCatalog(compiled)
 	return nil
+}
+
+// kept gives the catalog that something was settled with.
+func (k *catalogShowCmd) kept(a *app, c *Config) (compiled *rating.Catalog, err error) {
+	err = a.reading(c, func(st *store.Store) error {
+		revisions, err := st.AllRevisions(a.ctx)
+		if err != nil {
+			return &failure{op: "show catalog", err: err}
+		}
+		for i := range revisions {
+			r := &revisions[i]
+			asked := r.PeriodName == k.Period && (r.Revision == k.Revision || k.Revision == 0 && r.IsCurrent) || k.RunID != 0 && r.RunID == k.RunID
+			if !asked {
+				continue
+			}
+			used, err := a.keptCatalog(a.ctx, c, st, r.CatalogSHA256)
+			if err != nil {
+				return &failure{op: "show catalog", err: err}
+			}
+			compiled = used.Catalog
+			return nil
+		}
+		return &failure{
+			op: "show catalog", err: errors.New("no such revision was settled"), code: exitUsage,
+			hint: "`drawdown periods` and `drawdown runs` list what was",
+		}
+	})
+	return compiled, err
 }
 
 func (a *app) showCatalog(c *rating.Catalog) {

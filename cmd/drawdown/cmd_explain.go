@@ -11,14 +11,16 @@ import (
 // explainCmd shows what became of one record.
 type explainCmd struct {
 	RecordID string `arg:"" name:"RECORD_ID" help:"The record's id, as in the column record_id of lines and quarantine."`
+	Revision int    `placeholder:"N" help:"By this revision of its period (default: the current one)."`
 }
 
 // Help is the command's own help.
 func (explainCmd) Help() string {
-	return `Shows every row that bears the id and what became of it: which packages were eligible, in which order and why (the key that decided), the balances before and after, how the amount comes about, and the object and row it came from. Also of a duplicate, superseded or quarantined record.
+	return `Shows every row that bears the id and what became of it: which packages were eligible, in which order and why (the key that decided), the balances before and after, how the amount comes about, and the object and row it came from. Also of a duplicate, superseded or quarantined record. It reasons with the catalog that the period was settled with, whatever has changed since.
 
     drawdown explain 018c2f1e-7a44-7c1e-9d5b-3f0a1f2b3c4d
-    drawdown explain 'conv.csv#17#prompt_tokens'`
+    drawdown explain 'conv.csv#17#prompt_tokens'
+    drawdown explain --revision 1 018c2f1e-7a44-7c1e-9d5b-3f0a1f2b3c4d`
 }
 
 func (k *explainCmd) Run(a *app) error {
@@ -26,7 +28,7 @@ func (k *explainCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	found, compiled, err := a.explain(c, k.RecordID)
+	found, err := a.explain(c, k.RecordID, k.Revision)
 	if err != nil {
 		return err
 	}
@@ -37,9 +39,9 @@ func (k *explainCmd) Run(a *app) error {
 		}
 	}
 	if a.flags.JSON {
-		return printJSON(a.stdout, explanationJSON(found, compiled))
+		return printJSON(a.stdout, explanationJSON(found))
 	}
-	e := explainer{a: a, c: compiled, zone: c.Settlement.TimeZone, digits: c.Currency.Digits}
+	e := explainer{a: a, zone: c.Settlement.TimeZone, digits: c.Currency.Digits}
 	for i := range found.Rows {
 		if i > 0 {
 			a.say("")
@@ -58,6 +60,7 @@ type explainer struct {
 }
 
 func (e *explainer) row(id string, r *jobs.ExplainedRow) {
+	e.c = r.Catalog
 	e.a.say("%s", e.a.ink.bold(wrapped("Record "+id, 0))+"\n")
 	fate := strings.ReplaceAll(r.Fate, "_", " ")
 	switch {
@@ -65,6 +68,9 @@ func (e *explainer) row(id string, r *jobs.ExplainedRow) {
 		fate += ", of period " + r.Period
 	case r.Period != "":
 		fate += " in period " + r.Period
+		if r.Revision > 1 {
+			fate += fmt.Sprintf(", revision %d", r.Revision)
+		}
 	}
 	if r.Reason != "" {
 		fate += ": " + r.Reason

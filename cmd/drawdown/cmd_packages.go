@@ -1,24 +1,29 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"drawdown/rating"
+	"drawdown/writers/settlement"
+	"drawdown/writers/store"
 )
 
 // packagesCmd shows packages as the newest settled period left them.
 type packagesCmd struct {
-	Account string `placeholder:"A" help:"Only packages of this account."`
-	At      string `placeholder:"T" help:"As of the last period that was settled by T: a date, or an instant."`
+	Account  string `placeholder:"A" help:"Only packages of this account."`
+	At       string `placeholder:"T" help:"As of the last period that was settled by T: a date, or an instant."`
+	Revision int    `placeholder:"N" help:"By this revision of that period (default: the current one)."`
 }
 
 // Help is the command's own help.
 func (packagesCmd) Help() string {
-	return `What remains is as of the end of the newest settled period; usage after it is not in it yet.
+	return `What remains is as of the end of the newest settled period; usage after it is not in it yet. With --at or --revision, all else is as the catalog was when that was settled.
 
     drawdown packages
     drawdown packages --account acme
-    drawdown packages --at 2026-10-03`
+    drawdown packages --at 2026-10-03
+    drawdown packages --at 2026-10-03 --revision 1`
 }
 
 // packageView is one package as it stands.
@@ -53,21 +58,24 @@ func (k *packagesCmd) Run(a *app) error {
 			return err
 		}
 	}
-	compiled, err := a.catalog(c)
-	if err != nil {
-		return err
-	}
-	if _, known := compiled.AccountIndex([]byte(k.Account)); !known && k.Account != "" {
-		return &failure{op: "packages", err: fmt.Errorf("there is no account %q", k.Account), code: exitUsage, hint: "`drawdown catalog show` lists them"}
-	}
 	out, err := c.openOutput(a.ctx, c.Memory)
 	if err != nil {
 		return &failure{op: "packages", err: err}
 	}
 	defer out.Close()
 	p, err := settledBy(out, "packages", by)
+	if err == nil && k.Revision > 0 {
+		p, err = a.anotherRevision(c, p, k.Revision)
+	}
 	if err != nil {
 		return err
+	}
+	compiled, err := k.catalog(a, c, p)
+	if err != nil {
+		return err
+	}
+	if _, known := compiled.AccountIndex([]byte(k.Account)); !known && k.Account != "" {
+		return &failure{op: "packages", err: fmt.Errorf("there is no account %q", k.Account), code: exitUsage, hint: "`drawdown catalog show` lists them"}
 	}
 	views, err := packageViews(p, compiled, k.Account)
 	if err != nil {
@@ -76,12 +84,58 @@ func (k *packagesCmd) Run(a *app) error {
 	if a.flags.JSON {
 		return printJSON(a.stdout, struct {
 			AsOf     string        `json:"as_of"`
+			Revision int           `json:"revision"`
 			Packages []packageView `json:"packages"`
-		}{p.end().String(), append([]packageView{}, views...)})
+		}{p.end().String(), p.current.Revision, append([]packageView{}, views...)})
 	}
 	a.printPackages(views)
-	a.say("\nAs of %s.", moment(p.end(), c.Settlement.TimeZone.Location)+" "+c.Settlement.TimeZone.String())
+	as := moment(p.end(), c.Settlement.TimeZone.Location) + " " + c.Settlement.TimeZone.String()
+	if k.Revision > 0 {
+		as += fmt.Sprintf(", by revision %d", k.Revision)
+	}
+	a.say("\nAs of %s.", as)
 	return nil
+}
+
+// catalog gives today's catalog, or of a past that was asked for the one that it was settled with.
+func (k *packagesCmd) catalog(a *app, c *Config, p *published) (compiled *rating.Catalog, err error) {
+	if k.At == "" && k.Revision == 0 {
+		return a.catalog(c)
+	}
+	err = a.reading(c, func(st *store.Store) error {
+		kept, err := a.keptCatalog(a.ctx, c, st, hash32(p.manifest.CatalogSHA256))
+		if err == nil {
+			compiled = kept.Catalog
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrNotKept):
+		fmt.Fprintln(a.stderr, "Names and times are of today's catalog: the one of then was not kept, since an older drawdown settled that period.")
+		return a.catalog(c)
+	case err != nil:
+		return nil, &failure{op: "load catalog", err: err}
+	}
+	return compiled, nil
+}
+
+// anotherRevision opens a revision of a period by its number.
+func (a *app) anotherRevision(c *Config, p *published, number int) (other *published, err error) {
+	start, err := rating.ParseInstant([]byte(p.manifest.Period.Start))
+	if err != nil {
+		return nil, &failure{op: "read manifest", err: err}
+	}
+	err = a.reading(c, func(st *store.Store) error {
+		r, err := revisionOf(a.ctx, st, start, number)
+		if unknown := (*unknownRevision)(nil); errors.As(err, &unknown) {
+			return &failure{op: "packages", err: unknown, code: exitUsage}
+		}
+		if err == nil {
+			other, err = openPublished(p.output, r.PeriodName, settlement.Current{Revision: r.Revision, Manifest: r.ManifestKey})
+		}
+		return err
+	})
+	return other, err
 }
 
 // packageViews gives the packages of an account, or of all: the last cycle that a period has of each.

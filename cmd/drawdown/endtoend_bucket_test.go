@@ -151,15 +151,15 @@ func TestBucketGivesTheSameBytes(t *testing.T) {
 	same(t, "files", local.output(), bucketTree(t, openTestBucket(t, server.Endpoint, "settlements")))
 	same(t, "state", local.visible(), remote.visible())
 	for _, id := range []string{demoRecord, "code.csv#1#prompt_tokens"} {
-		want, _, err := local.app(now).explain(local.config(), id)
+		want, err := local.app(now).explain(local.config(), id, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, _, err := remote.app(now).explain(remote.config(), id)
+		got, err := remote.app(now).explain(remote.config(), id, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, "explanation of "+id, want, got)
+		same(t, "explanation of "+id, explanationJSON(want), explanationJSON(got))
 	}
 	same(t, "balances", texts(local.rows("balances")), texts(remote.rows("balances")))
 	same(t, "exports", local.exports(now), remote.exports(now))

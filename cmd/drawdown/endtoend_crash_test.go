@@ -56,7 +56,7 @@ func TestFailureAnywhereCommitsNothing(t *testing.T) {
 	want.settle(w)
 	for _, place := range []string{
 		"create 2026-10-24", "create 2026-10-26", "append 2026-10-25 1", "close 2026-10-24 0", "finish 2026-10-24", "finish 2026-10-27",
-		"sync", store.StepBegin, store.StepToken, store.StepRun, store.StepRevisions, store.StepStates, store.StepOutbox,
+		"sync", store.StepBegin, store.StepToken, store.StepRun, store.StepCatalog, store.StepRevisions, store.StepStates, store.StepOutbox,
 		store.StepObjects, store.StepSums,
 	} {
 		t.Run(place, func(t *testing.T) {

@@ -163,11 +163,11 @@ func TestExplainDuplicateOfAnUnpricedRecord(t *testing.T) {
 
 func (s *site) explain(w *world, id string) *explainJSON {
 	s.t.Helper()
-	found, compiled, err := s.app(w.later()).explain(s.config(), id)
+	found, err := s.app(w.later()).explain(s.config(), id, 0)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	explained := explanationJSON(found, compiled)
+	explained := explanationJSON(found)
 	return &explained
 }
 

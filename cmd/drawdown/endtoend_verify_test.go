@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -400,6 +401,8 @@ func TestVerifyFindsEditsOfTheDatabase(t *testing.T) {
 		{`UPDATE outbox SET remaining = '77'`, jobs.FaultNotice, `remaining is "77"`},
 		{`UPDATE outbox SET record_id = 'forged'`, jobs.FaultNotice, `record_id is "forged"`},
 		{`UPDATE outbox SET at = at + 1`, jobs.FaultNotice, "at is"},
+		{`UPDATE catalog SET chunks = SUBSTR(chunks, 33)`, jobs.FaultCatalog, "the kept catalog is damaged"},
+		{`DELETE FROM catalog_chunk`, jobs.FaultCatalog, "the kept catalog is damaged"},
 	} {
 		if s.exec(edit.statement) == 0 {
 			t.Errorf("%s: it changes nothing", edit.statement)
@@ -607,9 +610,8 @@ func TestDeepSaysWhatCannotBeSettledAgain(t *testing.T) {
 		{"an object has other bytes", "the usage object " + object + " has changed since", func() {
 			s.write("usage/"+object, []byte(strings.Replace(string(content), "0", "1", 1)))
 		}},
-		{"a package was bought", "the catalog has changed since", func() {
+		{"a unit was renamed", "", func() {
 			s.write("usage/"+object, content)
-			s.write("catalog.yaml", append(slices.Clone(catalog), "\ntopups: []\n"...))
 			s.write("catalog.yaml", []byte(strings.Replace(string(catalog), "unit: calls", "unit: call", 1)))
 		}},
 		{"the configuration has changed", "the configuration has changed since", func() {
@@ -640,4 +642,70 @@ func TestDeepSaysWhatCannotBeSettledAgain(t *testing.T) {
 	}
 	same(t, "files", files, s.output())
 	same(t, "state", state, s.visible())
+}
+
+// TestCatalogThatWasNotKept: what an older drawdown settled is looked at with today's catalog, and that is said.
+func TestCatalogThatWasNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(72, smallWorld)
+	s := newSite(t, w)
+	s.settle(w)
+	s.exec(`DELETE FROM catalog`)
+	s.write("catalog.yaml", []byte(strings.Replace(string(w.catalogYAML(t)), "unit: calls", "unit: call", 1)))
+	for _, r := range s.verify(w, true).Revisions {
+		if !strings.Contains(r.Unrepeated, "was not kept") {
+			t.Errorf("%s: %+v", r.Period, r)
+		}
+	}
+	if code, out := s.run(t, w.later(), "packages", "--at", "2026-10-27"); code != exitDone || !strings.Contains(out, "the one of then was not kept") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if code, out := s.run(t, w.later(), "catalog", "show", "--run", "1"); code != exitFailed || !strings.Contains(out, "was not kept") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestDeepOfOldRevisions: each revision is settled again with the catalog of its run, whatever came after it.
+func TestDeepOfOldRevisions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(74, smallWorld)
+	s := newSite(t, w)
+	half := rating.InstantOf(w.start.AddDate(0, 0, 3))
+	s.settleUntil(w.later(), half)
+	for _, price := range []string{"0.7", "0.8"} {
+		s.write("more.yaml", []byte("prices:\n  - {id: p-extra, meter: extra, model: flat, price: "+price+"}\nmeters:\n  - {id: extra}\n"))
+		if code, out := s.run(t, w.later(), "catalog", "apply", s.path("more.yaml")); code != 0 {
+			t.Fatal(out)
+		}
+		s.settle(w)
+	}
+	s.write("catalog.yaml", dearer(t, w.catalogYAML(t)))
+	if report, _ := s.backfilled(w, rating.InstantOf(w.start), rating.InstantOf(w.start.AddDate(0, 0, 2)), false); len(report.Periods) == 0 {
+		t.Fatal("dearer prices change nothing")
+	}
+	s.write("catalog.yaml", w.catalogYAML(t)) // and back again
+	s.backfilled(w, rating.InstantOf(w.start), rating.InstantOf(w.start.AddDate(0, 0, 1)), false)
+	found := s.verify(w, true)
+	if len(found.Faults) > 0 {
+		t.Errorf("%+v", found.Faults)
+	}
+	revisions := 0
+	for _, r := range found.Revisions {
+		if revisions = max(revisions, r.Revision); !r.Repeated {
+			t.Errorf("%s, revision %d: %s", r.Period, r.Revision, r.Unrepeated)
+		}
+	}
+	if revisions < 3 {
+		t.Errorf("%d revisions at most", revisions)
+	}
+}
+
+// dearer edits each flat price of a catalog.
+func dearer(t *testing.T, catalog []byte) []byte {
+	t.Helper()
+	edited := regexp.MustCompile(`price: "?0\.`).ReplaceAllFunc(catalog, func(old []byte) []byte { return append(old[:len(old)-2:len(old)-2], "1."...) })
+	if bytes.Equal(edited, catalog) {
+		t.Fatal("the catalog has no price that could be edited")
+	}
+	return edited
 }

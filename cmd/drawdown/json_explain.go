@@ -16,6 +16,7 @@ type explainRowJSON struct {
 	Account     string            `json:"account"`
 	Meter       string            `json:"meter"`
 	Period      string            `json:"period"`
+	Revision    int               `json:"revision"` // of the period
 	Fate        string            `json:"fate"`
 	Reason      string            `json:"reason"`
 	Note        string            `json:"note"`
@@ -59,19 +60,19 @@ type explainLineJSON struct {
 	Currency        string `json:"currency,omitempty"`
 }
 
-func explanationJSON(found *jobs.Explanation, c *rating.Catalog) explainJSON {
+func explanationJSON(found *jobs.Explanation) explainJSON {
 	out := explainJSON{RecordID: found.RecordID, Rows: []explainRowJSON{}}
 	for i := range found.Rows {
 		r := &found.Rows[i]
 		row := explainRowJSON{
-			Object: r.Object, Row: r.Row, Account: r.Account, Meter: r.Meter, Period: r.Period, Fate: r.Fate, Reason: r.Reason,
+			Object: r.Object, Row: r.Row, Account: r.Account, Meter: r.Meter, Period: r.Period, Revision: r.Revision, Fate: r.Fate, Reason: r.Reason,
 			Note: r.Note, Raw: string(r.Raw),
 		}
 		if r.Readable {
 			row.EventTime, row.Quantity = r.Time.String(), r.Quantity.String()
 		}
 		if r.Settled != nil {
-			row.settled(r.Settled, c)
+			row.settled(r.Settled, r.Catalog)
 		}
 		out.Rows = append(out.Rows, row)
 	}

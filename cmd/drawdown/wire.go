@@ -47,7 +47,7 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, held.release(a, err)) }()
-	compiled, sha256, err := a.catalogIn(c, st, settleWith)
+	used, err := a.catalogIn(c, st, settleWith)
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +55,11 @@ func (a *app) settleIn(c *Config, st *store.Store, until rating.Instant) (report
 	if err != nil {
 		return nil, &failure{op: "open output", err: err}
 	}
-	job, closeJob, err := a.job(held.ctx, c, st, compiled, sha256, out)
+	job, closeJob, err := a.job(held.ctx, c, st, used, out)
 	if err != nil {
 		return nil, err
 	}
-	ledger := &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
+	ledger := &ledger{store: st, catalog: used, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
 	job.Until, job.Ledger, job.Output.(*output).token = until, ledger, held.lease.Token
 	if a.tamper != nil {
 		a.tamper(job)
@@ -89,7 +89,7 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, sha256, err := a.catalogIn(c, st, trySettle)
+	used, err := a.catalogIn(c, st, trySettle)
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +97,11 @@ func (a *app) settleDry(c *Config, until rating.Instant) (report *jobs.Report, e
 	if err != nil {
 		return nil, &failure{op: "settle", err: err}
 	}
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, out)
+	job, closeJob, err := a.job(a.ctx, c, st, used, out)
 	if err != nil {
 		return nil, err
 	}
-	job.Until, job.DryRun, job.Ledger = until, true, &ledger{store: st, catalog: compiled, config: c, clock: a.clock}
+	job.Until, job.DryRun, job.Ledger = until, true, &ledger{store: st, catalog: used, config: c, clock: a.clock}
 	report, err = job.Run(a.ctx)
 	if err = errors.Join(err, closeJob()); err != nil {
 		err = &failure{op: "settle", err: err}
@@ -119,8 +119,9 @@ func (a *app) memory(c *Config) byteSize {
 
 // job makes a jobs.Settle of a configuration, all but the ledger. The output is closed with it, or if there is none.
 func (a *app) job(
-	ctx context.Context, c *Config, st *store.Store, compiled *rating.Catalog, catalogSHA256 [32]byte, out *settlement.Output,
+	ctx context.Context, c *Config, st *store.Store, used *usedCatalog, out *settlement.Output,
 ) (*jobs.Settle, func() error, error) {
+	compiled := used.Catalog
 	memory := a.memory(c)
 	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
@@ -138,7 +139,7 @@ func (a *app) job(
 	}
 	configSHA256 := c.hash()
 	job := &jobs.Settle{
-		Catalog: compiled, CatalogSHA256: catalogSHA256, Rules: c.rating(),
+		Catalog: compiled, CatalogSHA256: used.sha256, Rules: c.rating(),
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
 		Now: rating.InstantOf(a.now), Until: rating.Never, MaxQuarantinePercent: int64(c.Settlement.MaxQuarantine),
 		QuarantineBadObjects: c.Usage.OnBadObject == "quarantine",

@@ -81,15 +81,15 @@ func (a *app) backfillIn(
 	if held != nil {
 		use = settleWith
 	}
-	compiled, sha256, err := a.catalogIn(c, st, use)
+	used, err := a.catalogIn(c, st, use)
 	if err != nil {
 		return nil, nil, errors.Join(err, out.Close())
 	}
-	job, closeJob, err := a.job(ctx, c, st, compiled, sha256, out)
+	job, closeJob, err := a.job(ctx, c, st, used, out)
 	if err != nil {
 		return nil, nil, err
 	}
-	job.DryRun, job.Ledger = plan.dryRun, &ledger{store: st, catalog: compiled, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
+	job.DryRun, job.Ledger = plan.dryRun, &ledger{store: st, catalog: used, held: held, clock: a.clock, now: rating.InstantOf(a.now), config: c}
 	job.Output.(*output).stands = stands
 	if held != nil {
 		job.Output.(*output).token = held.lease.Token
@@ -97,7 +97,7 @@ func (a *app) backfillIn(
 	if a.tamper != nil {
 		a.tamper(job)
 	}
-	past := &history{&state{store: st, catalog: compiled, shards: c.Settlement.Shards}, held}
+	past := &history{&state{store: st, catalog: used.Catalog, shards: c.Settlement.Shards}, held}
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
 		History: past, Keeper: past,

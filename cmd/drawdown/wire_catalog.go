@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"drawdown/rating"
@@ -18,24 +20,32 @@ const (
 	settleWith                   // it settles, so that the files' rows go into the database
 )
 
-// catalogIn gives the catalog that settle uses, and its hash: the database's rows, with those of the configuration's files
-// over them.
-func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*rating.Catalog, [32]byte, error) {
+// usedCatalog is a catalog, as it is or was used.
+type usedCatalog struct {
+	*rating.Catalog
+	sha256 [32]byte
+	copy   *store.CatalogCopy // to be kept with what is settled; nil where nothing is written
+}
+
+// catalogIn gives the catalog that settle uses: the database's rows, with those of the configuration's files over them.
+func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
 		if err != nil {
-			return nil, [32]byte{}, &failure{op: "load catalog", err: err, code: codeOfCatalog(err)}
+			return nil, &failure{op: "load catalog", err: err, code: codeOfCatalog(err)}
 		}
-		var hash [32]byte
-		var hashing sync.WaitGroup
-		hashing.Go(func() { hash = store.HashDraft(draft) })
+		used := &usedCatalog{}
+		var copied error
+		var copying sync.WaitGroup
+		copying.Go(func() { copied = used.identify(a.ctx, st, draft, use) })
 		compiled, faults := rating.Compile(draft, c.compileConfig())
-		hashing.Wait()
-		return compiled, hash, catalogFault(catalog.Locate(draft, faults))
+		copying.Wait()
+		used.Catalog = compiled
+		return used, errors.Join(catalogFault(catalog.Locate(draft, faults)), copied)
 	}
 	source, err := catalog.Read(c.Catalog)
 	if err != nil {
-		return nil, [32]byte{}, &failure{op: "read catalog", err: err, code: exitUsage}
+		return nil, &failure{op: "read catalog", err: err, code: exitUsage}
 	}
 	compiled, plan, err := a.planCatalog(c, st, source)
 	if err == nil && use != lookUp && !plan.Empty() {
@@ -45,9 +55,36 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*rating.Cat
 		}
 	}
 	if err != nil {
-		return nil, [32]byte{}, err
+		return nil, err
 	}
-	return compiled, store.HashDraft(plan.Merged), nil
+	used := &usedCatalog{Catalog: compiled}
+	return used, used.identify(a.ctx, st, plan.Merged, use)
+}
+
+// identify finds the catalog's hash, and for one that settles makes the copy that is kept.
+func (u *usedCatalog) identify(ctx context.Context, st *store.Store, draft *rating.Draft, use catalogUse) (err error) {
+	if use != settleWith {
+		u.sha256 = store.HashDraft(draft)
+		return nil
+	}
+	if u.copy, err = st.CopyCatalog(ctx, draft); err != nil {
+		return &failure{op: "keep catalog", err: err}
+	}
+	u.sha256 = u.copy.SHA256
+	return nil
+}
+
+// keptCatalog gives a catalog as runs used it, by its hash.
+func (a *app) keptCatalog(ctx context.Context, c *Config, st *store.Store, sha256 [32]byte) (*usedCatalog, error) {
+	draft, err := st.KeptCatalog(ctx, sha256)
+	if err != nil {
+		return nil, err
+	}
+	compiled, faults := rating.Compile(draft, c.compileConfig())
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("the catalog that was kept (%x) is not valid with today's configuration: %w", sha256[:6], catalog.Locate(draft, faults))
+	}
+	return &usedCatalog{Catalog: compiled, sha256: sha256}, nil
 }
 
 // checkSettled refuses rows that contradict what is settled, so that they do not come into the database, where each settle

@@ -15,51 +15,98 @@ import (
 	"drawdown/writers/store"
 )
 
-// explain finds what became of a record, with the catalog that its numbers refer to.
-func (a *app) explain(c *Config, recordID string) (explanation *jobs.Explanation, compiled *rating.Catalog, err error) {
+// explain finds what became of a record, by the current revisions, or those of a number.
+func (a *app) explain(c *Config, recordID string, revision int) (explanation *jobs.Explanation, err error) {
 	st, err := store.Open(a.ctx, c.State, store.ReadOnly)
 	if err != nil {
-		return nil, nil, &failure{op: "open state", err: err}
+		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, sha256, err := a.catalogIn(c, st, lookUp)
+	used, err := a.catalogIn(c, st, lookUp)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	dir, err := os.MkdirTemp(c.TempDir, "drawdown-explain-*")
 	if err != nil {
-		return nil, nil, &failure{op: "explain", err: err}
+		return nil, &failure{op: "explain", err: err}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	scratch, err := settlement.OpenOutput(dir)
+	p := &past{app: a, config: c, store: st, dir: dir, revision: revision}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if p.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
+		return nil, &failure{op: "open output", err: err}
+	}
+	job, err := p.job(a.ctx, used)
 	if err != nil {
-		return nil, nil, &failure{op: "explain", err: err}
+		return nil, err
 	}
-	job, closeJob, err := a.job(a.ctx, c, st, compiled, sha256, scratch)
+	explanation, err = job.Explain(a.ctx, p, recordID)
+	if unknown := (*unknownRevision)(nil); errors.As(err, &unknown) {
+		return nil, &failure{op: "explain", err: unknown, code: exitUsage, hint: "`drawdown diff PERIOD` compares revisions"}
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, &failure{op: "explain", err: err}
 	}
-	books, err := c.openOutput(a.ctx, c.Memory)
-	if err != nil {
-		return nil, nil, errors.Join(&failure{op: "open output", err: err}, closeJob())
-	}
-	explanation, err = job.Explain(a.ctx, &past{job.State.(*state), books}, recordID)
-	if err = errors.Join(err, books.Close(), closeJob()); err != nil {
-		return nil, nil, &failure{op: "explain", err: err}
-	}
-	return explanation, compiled, nil
+	return explanation, nil
 }
 
 // past makes a store.Store and the files of a settlement a jobs.Past.
 type past struct {
-	*state
-	output *settlement.Output
+	*app
+	config   *Config
+	store    *store.Store
+	output   *settlement.Output
+	dir      string // of jobs, which write nothing
+	revision int    // that was asked for; 0: the current ones
+	closers  []func() error
 }
 
-func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, error) {
-	r, err := p.store.SettledBefore(ctx, period.Start+1)
-	if err != nil || r == nil || r.PeriodStart != period.Start {
-		return nil, errors.Join(err, fmt.Errorf("the period that starts at %v is not settled", period.Start))
+// job makes a job that reads usage with a catalog.
+func (p *past) job(ctx context.Context, used *usedCatalog) (*jobs.Settle, error) {
+	scratch, err := settlement.OpenOutput(p.dir)
+	if err != nil {
+		return nil, &failure{op: "explain", err: err}
+	}
+	job, closeJob, err := p.app.job(ctx, p.config, p.store, used, scratch)
+	if err == nil {
+		p.closers = append(p.closers, closeJob)
+	}
+	return job, err
+}
+
+func (p *past) close() (err error) {
+	for _, c := range p.closers {
+		err = errors.Join(err, c())
+	}
+	if p.output != nil {
+		err = errors.Join(err, p.output.Close())
+	}
+	return err
+}
+
+func (p *past) As(ctx context.Context, catalogSHA256 [32]byte) (*jobs.Settle, error) {
+	used, err := p.keptCatalog(ctx, p.config, p.store, catalogSHA256)
+	switch {
+	case errors.Is(err, store.ErrNotKept):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return p.job(ctx, used)
+}
+
+func (p *past) Opening(ctx context.Context, catalog *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error) {
+	return openState(ctx, p.store, catalog, sha256)
+}
+
+func (p *past) BooksAt(ctx context.Context, t rating.Instant) (*jobs.Books, error) {
+	current, err := p.store.SettledBefore(ctx, t+1)
+	if err != nil || current == nil || current.PeriodEnd <= t {
+		return nil, err
+	}
+	r, err := revisionOf(ctx, p.store, current.PeriodStart, p.revision)
+	if err != nil {
+		return nil, err
 	}
 	file := p.output.File(r.ManifestKey)
 	content, err := p.output.ReadFile(r.ManifestKey)
@@ -74,7 +121,7 @@ func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, er
 		return nil, fmt.Errorf("read manifest %s: %w", file, err)
 	}
 	books := &jobs.Books{
-		Inputs: make(map[string]jobs.BookedInput, len(manifest.Inputs)), CatalogSHA256: r.CatalogSHA256,
+		Period: settledOf(r).Period, Revision: r.Revision, Inputs: make(map[string]jobs.BookedInput, len(manifest.Inputs)), CatalogSHA256: r.CatalogSHA256,
 		Tables: &bookedTables{published: published{name: r.PeriodName, manifest: manifest, output: p.output, dir: path.Dir(r.ManifestKey)}},
 	}
 	for i := range manifest.Inputs {
@@ -83,7 +130,37 @@ func (p *past) Books(ctx context.Context, period rating.Period) (*jobs.Books, er
 		copy(booked.SHA256[:], in.SHA256)
 		books.Inputs[in.Key] = booked
 	}
+	for _, h := range manifest.OpeningSHA256 {
+		books.OpeningSHA256 = append(books.OpeningSHA256, hash32(h))
+	}
 	return books, nil
+}
+
+// revisionOf gives a revision of the period that starts at an instant; 0: the current one.
+func revisionOf(ctx context.Context, st *store.Store, start rating.Instant, number int) (*store.Revision, error) {
+	revisions, err := st.Revisions(ctx, start)
+	if err != nil {
+		return nil, err
+	}
+	if len(revisions) == 0 {
+		return nil, fmt.Errorf("the period that starts at %v is not settled", start)
+	}
+	for i := range revisions {
+		if r := &revisions[i]; r.Revision == number || number == 0 && r.IsCurrent {
+			return r, nil
+		}
+	}
+	return nil, &unknownRevision{revisions[0].PeriodName, revisions[len(revisions)-1].Revision, number}
+}
+
+// unknownRevision is one that somebody asked for and that there is none of.
+type unknownRevision struct {
+	period        string
+	newest, asked int
+}
+
+func (e *unknownRevision) Error() string {
+	return fmt.Sprintf("period %s has revisions 1 to %d, and no %d", e.period, e.newest, e.asked)
 }
 
 // bookedTables looks up rows in the files of a settled period.

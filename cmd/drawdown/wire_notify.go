@@ -294,11 +294,11 @@ func (a *app) notify(c *Config, st *store.Store) (*notifier.Summary, error) {
 	if err != nil {
 		return nil, errors.Join(&failure{op: "notify", err: err, code: exitUsage}, closeAll())
 	}
-	compiled, _, err := a.catalogIn(c, st, lookUp)
+	used, err := a.catalogIn(c, st, lookUp)
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	m := &mouth{store: st, catalog: compiled, config: c, policy: c.policy(channels), now: rating.InstantOf(a.now)}
+	m := &mouth{store: st, catalog: used.Catalog, config: c, policy: c.policy(channels), now: rating.InstantOf(a.now)}
 	progress := a.progress()
 	var told atomic.Int64
 	delivery := &notifier.Delivery{

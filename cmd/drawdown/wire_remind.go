@@ -17,10 +17,11 @@ func (a *app) remind(c *Config) (reminded *jobs.Reminded, err error) {
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	compiled, _, err := a.catalogIn(c, st, trySettle)
+	used, err := a.catalogIn(c, st, trySettle)
 	if err != nil {
 		return nil, err
 	}
+	compiled := used.Catalog
 	board := &noticeBoard{store: st, catalog: compiled, config: c, now: rating.InstantOf(a.now), run: store.Run{
 		Site: c.Site, Command: "remind", Process: a.self(), StartedAt: rating.InstantOf(a.clock()),
 	}}

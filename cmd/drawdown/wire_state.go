@@ -15,7 +15,7 @@ import (
 	"drawdown/writers/store"
 )
 
-// state makes a store.Store a jobs.State and a jobs.Past.
+// state makes a store.Store a jobs.State.
 type state struct {
 	store   *store.Store
 	catalog *rating.Catalog
@@ -65,24 +65,10 @@ func (s *state) opening(ctx context.Context, at rating.Instant, shard int) ([]ra
 	return states, hash, err
 }
 
-func (s *state) PeriodAt(ctx context.Context, t rating.Instant) (*jobs.Settled, bool, error) {
-	r, err := s.store.SettledBefore(ctx, t+1)
-	if err != nil || r == nil || r.PeriodEnd <= t {
-		return nil, false, err
-	}
-	before, err := s.store.SettledBefore(ctx, r.PeriodStart)
-	return settledOf(r), before == nil, err
-}
-
-func (s *state) OpeningOf(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, error) {
-	states, _, err := s.opening(ctx, p.Start, shard)
-	return states, err
-}
-
 // ledger makes a store.Store a jobs.Ledger.
 type ledger struct {
 	store   *store.Store
-	catalog *rating.Catalog
+	catalog *usedCatalog
 	held    *heldLease
 	clock   func() time.Time
 	now     rating.Instant // as the run takes it
@@ -96,7 +82,7 @@ func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
 		sealed.Packages += len(states[i].Packages)
 	}
 	var err error
-	if sealed.Blob, err = store.EncodeState(l.catalog, states); err != nil {
+	if sealed.Blob, err = store.EncodeState(l.catalog.Catalog, states); err != nil {
 		return sealed, err
 	}
 	sealed.SHA256, err = store.StateHash(sealed.Blob)
@@ -119,7 +105,7 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 			return err
 		}
 	}
-	commit := &store.Commit{Lease: l.held.lease, RunID: l.held.run, Hook: l.hook}
+	commit := &store.Commit{Lease: l.held.lease, RunID: l.held.run, Hook: l.hook, Catalog: l.catalog.copy}
 	for i := range c.Periods {
 		period, err := l.period(&c.Periods[i])
 		if err != nil {
@@ -169,7 +155,7 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		})
 	}
 	for i := range p.Notices {
-		out.Notices = append(out.Notices, l.config.noticeRow(l.catalog, &p.Notices[i]))
+		out.Notices = append(out.Notices, l.config.noticeRow(l.catalog.Catalog, &p.Notices[i]))
 	}
 	return out, nil
 }

@@ -32,7 +32,7 @@ func (a *app) verify(c *Config, chosen func(*jobs.BookedRevision) bool, deep boo
 	defer func() { err = errors.Join(err, out.Close()) }()
 	progress := a.progress()
 	defer progress.done()
-	books := &register{store: st}
+	books := &register{store: st, chunks: map[store.Hash]bool{}}
 	job := &jobs.Verify{
 		Chosen: chosen, Workers: runtime.GOMAXPROCS(0), Register: books, Notices: books, States: books,
 		Archive: &archive{out}, Progress: progress.report,
@@ -55,13 +55,23 @@ func (a *app) verify(c *Config, chosen func(*jobs.BookedRevision) bool, deep boo
 
 // resettle makes what settles periods again into a folder.
 func (a *app) resettle(c *Config, st *store.Store, stands *settlement.Output, dir string) (*jobs.Resettle, error) {
-	compiled, catalogSHA256, err := a.catalogIn(c, st, lookUp)
+	used, err := a.catalogIn(c, st, lookUp)
 	if err != nil {
 		return nil, err
 	}
 	return &jobs.Resettle{
 		ConfigSHA256: c.hash(), Version: buildVersion().Version,
-		Job: func(ctx context.Context, run int64) (*jobs.Settle, func() error, error) {
+		Job: func(ctx context.Context, run int64, catalogSHA256 [32]byte) (*jobs.Settle, func() error, error) {
+			if used.sha256 != catalogSHA256 {
+				kept, err := a.keptCatalog(ctx, c, st, catalogSHA256)
+				if err != nil && ctx.Err() == nil {
+					err = fmt.Errorf("%w: %w", jobs.ErrNoCatalog, err)
+				}
+				if err != nil {
+					return nil, nil, err
+				}
+				used = kept
+			}
 			then := *a
 			r, err := st.RunOf(ctx, run)
 			if err != nil {
@@ -74,23 +84,28 @@ func (a *app) resettle(c *Config, st *store.Store, stands *settlement.Output, di
 			if err != nil {
 				return nil, nil, err
 			}
-			job, closeJob, err := then.job(ctx, c, st, compiled, catalogSHA256, out)
+			job, closeJob, err := then.job(ctx, c, st, used, out)
 			if err == nil {
-				job.Ledger = &ledger{store: st, catalog: compiled, config: c, clock: a.clock}
+				job.Ledger = &ledger{store: st, catalog: used, config: c, clock: a.clock}
 			}
 			return job, closeJob, err
 		},
-		Opening: func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error) {
-			blob, err := st.LoadState(ctx, sha256)
-			if err != nil {
-				return nil, err
-			}
-			return store.DecodeState(compiled, blob)
+		Opening: func(ctx context.Context, catalog *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error) {
+			return openState(ctx, st, catalog, sha256)
 		},
 		Compare: func(ctx context.Context, job *jobs.Settle, was, is string) ([]jobs.Differing, error) {
 			return differing(ctx, stands, job.Output.(*output).Output, was, is)
 		},
 	}, nil
+}
+
+// openState decodes a closing state by its hash.
+func openState(ctx context.Context, st *store.Store, catalog *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error) {
+	blob, err := st.LoadState(ctx, sha256)
+	if err != nil {
+		return nil, err
+	}
+	return store.DecodeState(catalog, blob)
 }
 
 // summary is what a run says of itself besides its figures.
@@ -140,7 +155,10 @@ func differing(ctx context.Context, stands, again *settlement.Output, was, is st
 }
 
 // register makes a store.Store what verify reads of the database.
-type register struct{ store *store.Store }
+type register struct {
+	store  *store.Store
+	chunks map[store.Hash]bool // of catalogs, that were checked
+}
 
 func (b *register) Revisions(ctx context.Context) ([]jobs.BookedRevision, error) {
 	revisions, err := b.store.AllRevisions(ctx)
@@ -201,6 +219,13 @@ func (b *register) Open(ctx context.Context, sha256 [32]byte) (*jobs.OpenedState
 		}
 	}
 	return state, nil
+}
+
+func (b *register) Catalog(ctx context.Context, sha256 [32]byte) error {
+	if err := b.store.CheckCatalog(ctx, sha256, b.chunks); !errors.Is(err, store.ErrNotKept) {
+		return err
+	}
+	return nil
 }
 
 func (b *register) Stray(ctx context.Context) (int64, error) { return b.store.StrayNotices(ctx) }

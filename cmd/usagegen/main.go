@@ -40,7 +40,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.OnePair, "one-pair", 0, "one account, one meter and this many packages instead")
 	flags.IntVar(&o.Days, "days", 31, "days of usage from the first of the month on")
 	flags.IntVar(&o.Objects, "objects", 0, "usage objects; one a day when 0")
-	flags.BoolVar(&o.Notices, "notices", true, "leave alerts, reminders and the life cycle at their defaults; otherwise none is ever due")
+	flags.BoolVar(&o.Notices, "notices", true, "leave alerts, reminders and the life cycle at their defaults; otherwise a notice is due only where a package is released")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -152,8 +152,10 @@ type dictionary struct {
 	entries []byte
 	direct  []int32         // by key: its number + 1; for the small keys, which numbers of the catalog are
 	others  map[int64]int32 // the numbers of other keys
-	last    int64           // the other key that was asked for last, and its number
-	number  int32
+	recent  [256]struct {   // the other keys that were asked for last: a payer's lines name the same few cycles
+		key    int64
+		number int32 // + 1
+	}
 }
 
 const directMax = 1 << 21
@@ -168,8 +170,9 @@ func (d *dictionary) lookup(entry func(*names, []byte, int64) []byte, n *names, 
 		}
 		return d.direct[key] - 1
 	}
-	if key == d.last && len(d.others) > 0 {
-		return d.number
+	recent := &d.recent[uint64(key)*0x9E3779B97F4A7C15>>56]
+	if recent.key == key && recent.number != 0 {
+		return recent.number - 1
 	}
 	number, ok := d.others[key]
 	if !ok {
@@ -179,7 +182,7 @@ func (d *dictionary) lookup(entry func(*names, []byte, int64) []byte, n *names, 
 		}
 		d.others[key] = number
 	}
-	d.last, d.number = key, number
+	recent.key, recent.number = key, number+1
 	return number
 }
 
@@ -196,6 +199,7 @@ func (d *dictionary) reset() {
 		}
 	}
 	clear(d.others)
+	clear(d.recent[:])
 	d.keys, d.entries = d.keys[:0], d.entries[:0]
 }
 

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -131,34 +129,6 @@ func split(row string, v []string) bool {
 }
 
 func quoteAll(columns []string) string { return `"` + strings.Join(columns, `", "`) + `"` }
-
-// HashDraft is a hash of what a draft says, whatever the order of its rows.
-func HashDraft(d *rating.Draft) Hash {
-	h := sha256.New()
-	buffer := append(make([]byte, 0, 1<<16), "drawdown catalog 1\n"...)
-	text := func(s string) {
-		buffer = append(binary.AppendUvarint(buffer, uint64(len(s))), s...)
-		if len(buffer) >= 1<<15 {
-			h.Write(buffer)
-			buffer = buffer[:0]
-		}
-	}
-	for _, t := range catalogTables() {
-		v := make([]string, len(t.columns))
-		text(string(t.kind))
-		buffer = binary.AppendUvarint(buffer, uint64(t.count(d)))
-		for _, i := range t.order(d) {
-			if err := t.values(d, int(i), v); err != nil {
-				text(err.Error()) // a change that is several, or none: no catalog compiles with it
-			}
-			for _, value := range v {
-				text(value)
-			}
-		}
-	}
-	h.Write(buffer)
-	return Hash(h.Sum(nil))
-}
 
 // Merge lays the rows of a file over those of the database: a row of the file stands for the whole of the row with the
 // same key. The file's rows come first and keep their positions, so that a fault's index still says which row it is.

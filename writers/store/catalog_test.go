@@ -390,6 +390,7 @@ func benchmarkCatalog(b *testing.B, s *Store, d *rating.Draft) {
 	for name, do := range map[string]func() error{
 		"load": func() error { _, err := s.LoadDraft(b.Context()); return err },
 		"hash": func() error { HashDraft(d); return nil },
+		"copy": func() error { _, err := s.CopyCatalog(b.Context(), d); return err },
 		"plan": func() error { _, err := s.PlanCatalog(b.Context(), d); return err },
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -17,6 +17,7 @@ type Commit struct {
 	Outcome Outcome // State is set by the commit
 	Periods []PeriodCommit
 	Objects []Object
+	Catalog *CatalogCopy // that the periods were settled with
 
 	// Hook, where it is set, is called after each step of the transaction with its name; its error ends the commit. Tests
 	// stop or kill the program there.
@@ -46,6 +47,7 @@ const (
 	StepBegin     = "begin"
 	StepToken     = "token"
 	StepRun       = "run"
+	StepCatalog   = "catalog"
 	StepRevisions = "revisions"
 	StepStates    = "states"
 	StepOutbox    = "outbox"
@@ -168,6 +170,7 @@ func (w *commitWriter) write(ctx context.Context) error {
 		{StepBegin, func(context.Context) error { return nil }},
 		{StepToken, func(ctx context.Context) error { return checkToken(ctx, w.tx, w.c.Lease) }},
 		{StepRun, w.run},
+		{StepCatalog, w.catalog},
 		{StepRevisions, w.revisions},
 		{StepStates, w.states},
 		{StepOutbox, w.outbox},

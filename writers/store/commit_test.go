@@ -174,8 +174,8 @@ func day(t testing.TB, n, revision int, previous Hash, notices ...string) Period
 func snapshot(t testing.TB, s *Store) map[string][]map[string]any {
 	t.Helper()
 	all := map[string][]map[string]any{}
-	for _, table := range []string{"run", "period", "revision", "state", "shard_state", "object", "outbox"} {
-		rows, err := s.read.Queryx("SELECT * FROM " + table + " ORDER BY 1, 2, 3")
+	for _, table := range []string{"run", "period", "revision", "state", "shard_state", "object", "outbox", "catalog", "catalog_chunk"} {
+		rows, err := s.read.Queryx("SELECT * FROM " + table + " ORDER BY 1, 2")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func testCommitIsVisibleWhole(t *testing.T, db database) {
 func TestCommitIsAllOrNothing(t *testing.T) { onEach(t, testCommitIsAllOrNothing) }
 
 func testCommitIsAllOrNothing(t *testing.T, db database) {
-	steps := []string{StepBegin, StepToken, StepRun, StepRevisions, StepStates, StepOutbox, StepObjects, StepSums}
+	steps := []string{StepBegin, StepToken, StepRun, StepCatalog, StepRevisions, StepStates, StepOutbox, StepObjects, StepSums}
 	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	first := day(t, 1, 1, Hash{}, "n1", "n2")
@@ -261,7 +261,7 @@ func testCommitIsAllOrNothing(t *testing.T, db database) {
 		t.Fatal(err)
 	}
 	c := &Commit{
-		Lease: l, RunID: begin(t, s, l), Objects: []Object{{Key: "a"}},
+		Lease: l, RunID: begin(t, s, l), Objects: []Object{{Key: "a"}}, Catalog: copyOf(t, s, bigDraft(300, 600)),
 		Periods: []PeriodCommit{day(t, 1, 2, Hash{}, "n2"), day(t, 2, 1, Hash{1, 2}, "n4")},
 	}
 	before := snapshot(t, s)

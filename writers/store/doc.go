@@ -1,7 +1,7 @@
-// Package store keeps what drawdown knows between runs, in tables that drawdown owns: the catalog's rows, the lease and
-// its fencing token, runs, revisions of periods, closing states, usage objects that were read, and the outbox. The tables
-// are explained in migrations/*.sql, which run unchanged on SQLite and PostgreSQL. In what the two differ is said by one
-// type, dialect; what PostgreSQL refuses to be written into the catalog, by migrations/postgres.
+// Package store keeps what drawdown knows between runs, in tables that drawdown owns: the catalog's rows, now and as they
+// were, the lease and its fencing token, runs, revisions of periods, closing states, usage objects that were read, and the
+// outbox. The tables are explained in migrations/*.sql, which run unchanged on SQLite and PostgreSQL. In what the two
+// differ is said by one type, dialect; what PostgreSQL refuses to be written into the catalog, by migrations/postgres.
 //
 // What lives here: SQL, and the form of what is stored. What does not: rules about money, files and their formats, and
 // the decision what to settle.
@@ -48,4 +48,18 @@
 // Differences wrap around at 64 bits. The same state always gives the same content: everything is in ascending order,
 // tables hold just the ids that occur, and varints have their shortest form. Ids are text, so that a state can be read
 // with another catalog than the one it was written with, so long as that still has what the state is about.
+//
+// # The form of a kept catalog
+//
+// The catalog that a revision was settled with is kept under its hash, in chunks that catalogs share. The rows of each
+// table (accounts, meters, prices, packages, package_changes, alert_rules, topups), by key as bytes, are cut into chunks: a
+// chunk ends with its table, with a row the mixed FNV-1a hash of whose key begins with seven zero bits, or as soon as it
+// has 64 KiB. So where it ends is decided by the rows themselves, and an edit changes one chunk or two. A chunk is one
+// zstd frame of
+//
+//	the table's name, then each row: all its columns in the order of the table
+//	each text: u length, the bytes
+//
+// and is named by the SHA-256 of that. The catalog's hash is the SHA-256 of "drawdown catalog 2\n" and of the hashes of its
+// chunks in their order, which its row lists, 32 bytes each.
 package store

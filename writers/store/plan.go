@@ -24,7 +24,8 @@ type CatalogPlan struct {
 	// come first (see [Merge]).
 	Merged *rating.Draft
 
-	base Hash // of the database's catalog when the plan was made
+	was  *rating.Draft // the rows of Changed as they are in the database
+	base Hash          // of the database's catalog when the plan was made
 	file *rating.Draft
 	rows []plannedRows // by table
 }
@@ -52,6 +53,29 @@ type FieldChange struct {
 // Empty tells whether there is nothing to apply.
 func (p *CatalogPlan) Empty() bool { return len(p.Added)+len(p.Changed) == 0 }
 
+// Edits gives the rows that are added or changed as they will be, and the changed ones as they are.
+func (p *CatalogPlan) Edits() (was, is *rating.Draft) {
+	is = &rating.Draft{}
+	for n, t := range catalogTables() {
+		for _, row := range append(slices.Clone(p.rows[n].added), p.rows[n].changed...) {
+			t.share(is, p.file, int(row))
+		}
+	}
+	return p.was, is
+}
+
+// RowKey names a row of a draft as plans do.
+func RowKey(d *rating.Draft, kind rating.Kind, index int) string {
+	for _, t := range catalogTables() {
+		if t.kind == kind {
+			v := make([]string, t.keys)
+			t.key(d, index, v[:t.keys:t.keys])
+			return t.keyText(v)
+		}
+	}
+	return ""
+}
+
 // PlanCatalog compares a catalog's file with the database. It fails where the file has two rows with one key.
 func (s *Store) PlanCatalog(ctx context.Context, file *rating.Draft) (*CatalogPlan, error) {
 	database, err := s.LoadDraft(ctx)
@@ -62,7 +86,7 @@ func (s *Store) PlanCatalog(ctx context.Context, file *rating.Draft) (*CatalogPl
 }
 
 func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
-	p := &CatalogPlan{Merged: &rating.Draft{}, file: file}
+	p := &CatalogPlan{Merged: &rating.Draft{}, file: file, was: &rating.Draft{}}
 	for _, t := range catalogTables() {
 		rows, err := p.compare(&t, database, file)
 		if err != nil {
@@ -115,6 +139,7 @@ func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write pla
 				change.Fields = append(change.Fields, FieldChange{t.columns[n], was[n], is[n]})
 			}
 		}
+		t.share(p.was, database, int(old-1))
 		p.Changed, write.changed = append(p.Changed, change), append(write.changed, int32(i))
 	}
 	return write, nil
@@ -203,7 +228,7 @@ type bulk struct {
 
 // rows inserts n rows of so many columns. The slice that row gives is read at once.
 func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
-	const parameters = 12000 // SQLite takes 32766, PostgreSQL 65535
+	const parameters = 6000 // SQLite takes 32766 and PostgreSQL 65535, but more than this makes nothing quicker
 	batch := min(n, parameters/columns)
 	args := make([]any, 0, batch*columns)
 	var statement *sqlx.Stmt

@@ -18,7 +18,7 @@ import (
 // never fails half-way because another one was quicker; a commit is on the disk when it returns.
 const (
 	sqliteCommon = "_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
-	sqliteWriter = "?_txlock=immediate&" + sqliteCommon + "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	sqliteWriter = "?_txlock=immediate&" + sqliteCommon + "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=cache_size(-4096)"
 	sqliteReader = "?mode=ro&" + sqliteCommon + "&_pragma=query_only(1)"
 	readers      = 4
 )

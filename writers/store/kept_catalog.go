@@ -1,0 +1,360 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	catalogMagic = "drawdown catalog 2\n"
+	chunkBits    = 7 // a chunk has 128 rows on average
+	maxChunk     = 64 << 10
+	maxChunkSize = 1 << 30 // so that a damaged length cannot take all memory; a row may be larger than maxChunk
+)
+
+// ErrNotKept is what loading a catalog fails with that no run has kept.
+var ErrNotKept = errors.New("the catalog it was settled with was not kept: an older drawdown settled it")
+
+// chunk is a run of rows of a table, by key.
+type chunk struct {
+	table  int
+	rows   []int32
+	sha256 Hash
+}
+
+// chunker cuts a draft into chunks. Where a chunk ends depends on the keys of its rows alone, so that a row that is added,
+// edited or gone changes one chunk or two.
+type chunker struct {
+	draft  *rating.Draft
+	tables []table
+	chunks []chunk
+}
+
+// chunksOf cuts a draft, and hashes each chunk.
+func chunksOf(d *rating.Draft) *chunker {
+	c := &chunker{draft: d, tables: catalogTables()}
+	var scratch []byte
+	for n := range c.tables {
+		t := &c.tables[n]
+		order := t.order(d)
+		w := chunkWriter{b: scratch[:0], columns: make([]string, len(t.columns))}
+		from := 0
+		for i, row := range order {
+			if i == from {
+				w.begin(t)
+			}
+			w.row(t, d, int(row))
+			if i+1 == len(order) || len(w.b) >= maxChunk || bits.LeadingZeros64(keyHash(w.columns[:t.keys])) >= chunkBits {
+				c.chunks = append(c.chunks, chunk{table: n, rows: order[from : i+1], sha256: sha256.Sum256(w.b)})
+				from = i + 1
+			}
+		}
+		scratch = w.b
+	}
+	return c
+}
+
+// keyHash is FNV-1a, with its bits mixed.
+func keyHash(key []string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for _, part := range key {
+		for i := range len(part) {
+			h = (h ^ uint64(part[i])) * 0x100000001b3
+		}
+		h *= 0x100000001b3
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	return h ^ h>>33
+}
+
+func (c *chunker) hash() Hash {
+	hashes := make([]Hash, len(c.chunks))
+	for i := range c.chunks {
+		hashes[i] = c.chunks[i].sha256
+	}
+	return hashOfChunks(hashes)
+}
+
+func hashOfChunks(chunks []Hash) Hash {
+	h := sha256.New()
+	h.Write([]byte(catalogMagic))
+	for i := range chunks {
+		h.Write(chunks[i][:])
+	}
+	return Hash(h.Sum(nil))
+}
+
+// chunkWriter writes the content of chunks.
+type chunkWriter struct {
+	b       []byte
+	columns []string
+}
+
+func (w *chunkWriter) begin(t *table) {
+	w.b = w.b[:0]
+	w.text(string(t.kind))
+}
+
+func (w *chunkWriter) row(t *table, d *rating.Draft, i int) {
+	if err := t.values(d, i, w.columns); err != nil {
+		w.text(err.Error()) // a change that is several, or none: no catalog compiles with it
+	}
+	for _, value := range w.columns {
+		w.text(value)
+	}
+}
+
+func (w *chunkWriter) text(s string) { w.b = append(binary.AppendUvarint(w.b, uint64(len(s))), s...) }
+
+// HashDraft is a hash of what a draft says, whatever the order of its rows: the one under which its copy is kept.
+func HashDraft(d *rating.Draft) Hash { return chunksOf(d).hash() }
+
+// CatalogCopy is a catalog as a run uses it, ready to be kept by its commit: just what the database lacks of it.
+type CatalogCopy struct {
+	SHA256 Hash
+	kept   bool // the database has all of it
+	chunks []Hash
+	fresh  []storedChunk
+}
+
+type storedChunk struct {
+	SHA256  Hash
+	Content []byte
+}
+
+// CopyCatalog makes a copy of a catalog that compiles. The draft is not needed any more after it.
+func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft) (*CatalogCopy, error) {
+	c := chunksOf(d)
+	made := &CatalogCopy{SHA256: c.hash()}
+	for i := range c.chunks {
+		made.chunks = append(made.chunks, c.chunks[i].sha256)
+	}
+	newest, err := s.newestCatalog(ctx, made)
+	if err != nil {
+		return nil, fmt.Errorf("look for the kept catalog in %s: %w", s.name, err)
+	}
+	if !made.kept {
+		made.fresh, err = c.encode(newest)
+	}
+	return made, err
+}
+
+// newestCatalog gives the chunks of the catalog that was kept last, most of which a new one has too, and finds out whether
+// the new one is kept already.
+func (s *Store) newestCatalog(ctx context.Context, c *CatalogCopy) (map[Hash]bool, error) {
+	known := map[Hash]bool{}
+	err := s.snapshot(ctx, func(tx *sqlx.Tx) error {
+		var n int
+		if err := tx.GetContext(ctx, &n, tx.Rebind(`SELECT COUNT(*) FROM catalog WHERE sha256 = ?`), c.SHA256); err != nil {
+			return err
+		}
+		if c.kept = n > 0; c.kept {
+			return nil
+		}
+		var list []byte
+		err := tx.GetContext(ctx, &list, `SELECT chunks FROM catalog ORDER BY token DESC, sha256 LIMIT 1`)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		for _, hash := range hashesOf(list) {
+			known[hash] = true
+		}
+		return err
+	})
+	return known, err
+}
+
+func hashesOf(list []byte) []Hash {
+	hashes := make([]Hash, 0, len(list)/len(Hash{}))
+	for c := range slices.Chunk(list, len(Hash{})) {
+		if len(c) == len(Hash{}) {
+			hashes = append(hashes, Hash(c))
+		}
+	}
+	return hashes
+}
+
+// encode compresses the chunks that are not known, on all cores.
+func (c *chunker) encode(known map[Hash]bool) ([]storedChunk, error) {
+	var list []storedChunk
+	var which []*chunk
+	for i := range c.chunks {
+		if !known[c.chunks[i].sha256] {
+			which = append(which, &c.chunks[i])
+			list = append(list, storedChunk{SHA256: c.chunks[i].sha256})
+		}
+	}
+	workers := min(runtime.GOMAXPROCS(0), len(which))
+	if workers == 0 {
+		return nil, nil
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(workers), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(1<<17))
+	if err != nil {
+		return nil, err
+	}
+	var group sync.WaitGroup
+	for n := range workers {
+		group.Go(func() {
+			tables := catalogTables() // a table serves one goroutine
+			var w chunkWriter
+			for i := n; i < len(which); i += workers {
+				list[i].Content = z.EncodeAll(w.chunk(&tables[which[i].table], c.draft, which[i].rows), nil)
+			}
+		})
+	}
+	group.Wait()
+	return list, z.Close()
+}
+
+func (w *chunkWriter) chunk(t *table, d *rating.Draft, rows []int32) []byte {
+	w.columns = slices.Grow(w.columns[:0], len(t.columns))[:len(t.columns)]
+	w.begin(t)
+	for _, row := range rows {
+		w.row(t, d, int(row))
+	}
+	return w.b
+}
+
+// catalog keeps the catalog that the revisions were settled with, as far as it is not there.
+func (w *commitWriter) catalog(ctx context.Context) error {
+	c := w.c.Catalog
+	if c == nil || c.kept || len(w.c.Periods) == 0 {
+		return nil
+	}
+	list := make([]byte, 0, len(c.chunks)*len(Hash{}))
+	for i := range c.chunks {
+		list = append(list, c.chunks[i][:]...)
+	}
+	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`INSERT INTO catalog (sha256, token, chunks) VALUES (?, ?, ?)
+		ON CONFLICT (sha256) DO NOTHING`), c.SHA256, w.c.Lease.Token, list)
+	if err != nil {
+		return err
+	}
+	insert := bulk{tx: w.tx, head: `INSERT INTO catalog_chunk (sha256, content) VALUES `, tail: ` ON CONFLICT (sha256) DO NOTHING`}
+	return insert.rows(ctx, 2, len(c.fresh), func(i int) ([]any, error) { return []any{c.fresh[i].SHA256, c.fresh[i].Content}, nil })
+}
+
+// KeptCatalog gives the rows of a catalog as runs used it, by its hash. It fails with [ErrNotKept] where none did.
+func (s *Store) KeptCatalog(ctx context.Context, hash Hash) (*rating.Draft, error) {
+	d, memo := &rating.Draft{}, newMemo()
+	tables := catalogTables()
+	err := s.eachChunk(ctx, hash, nil, func(_ Hash, content string) error {
+		return addChunk(tables, d, memo, content)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load catalog %s from %s: %w", hash, s.name, err)
+	}
+	return d, nil
+}
+
+// CheckCatalog makes sure that a kept catalog is what its hash says. Chunks that were seen are not looked at again.
+func (s *Store) CheckCatalog(ctx context.Context, hash Hash, seen map[Hash]bool) error {
+	err := s.eachChunk(ctx, hash, seen, func(chunk Hash, _ string) error {
+		seen[chunk] = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("check catalog %s of %s: %w", hash, s.name, err)
+	}
+	return nil
+}
+
+// eachChunk visits the chunks of a kept catalog, but for those that are left out, and checks all hashes.
+func (s *Store) eachChunk(ctx context.Context, hash Hash, without map[Hash]bool, visit func(chunk Hash, content string) error) error {
+	var list []byte
+	err := s.get(ctx, &list, `SELECT chunks FROM catalog WHERE sha256 = ?`, hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotKept
+	}
+	if err != nil {
+		return err
+	}
+	chunks := hashesOf(list)
+	if hashOfChunks(chunks) != hash {
+		return fmt.Errorf("%w: the list of its chunks has another hash", errDamagedCatalog)
+	}
+	chunks = slices.DeleteFunc(chunks, func(h Hash) bool { return without[h] })
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkSize))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	for some := range slices.Chunk(chunks, 256) {
+		contents, err := s.chunkContents(ctx, some)
+		if err != nil {
+			return err
+		}
+		var content []byte
+		for _, chunk := range some {
+			content, err = z.DecodeAll(contents[chunk], content[:0])
+			if err != nil || Hash(sha256.Sum256(content)) != chunk {
+				return fmt.Errorf("%w: its chunk %s has another hash, or is not there", errDamagedCatalog, chunk)
+			}
+			if err := visit(chunk, string(content)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var errDamagedCatalog = errors.New("the kept catalog is damaged; restore its rows from a copy of the database")
+
+func (s *Store) chunkContents(ctx context.Context, chunks []Hash) (map[Hash][]byte, error) {
+	args := make([]any, len(chunks))
+	for i := range chunks {
+		args[i] = chunks[i]
+	}
+	rows, err := list[storedChunk](ctx, s, `SELECT sha256, content FROM catalog_chunk WHERE sha256 IN (`+
+		strings.Repeat("?, ", len(chunks)-1)+`?)`, args...)
+	contents := make(map[Hash][]byte, len(rows))
+	for _, row := range rows {
+		contents[row.SHA256] = row.Content
+	}
+	return contents, err
+}
+
+// addChunk adds the rows of a chunk to a draft.
+func addChunk(tables []table, d *rating.Draft, memo *memo, content string) error {
+	kind, rest, ok := cutText(content)
+	n := slices.IndexFunc(tables, func(t table) bool { return string(t.kind) == kind })
+	if !ok || n < 0 {
+		return fmt.Errorf("it has rows of %q, and this program knows no such table: a newer drawdown has written it; install that version", kind)
+	}
+	t := &tables[n]
+	for v := make([]string, len(t.columns)); len(rest) > 0; {
+		for i := range v {
+			if v[i], rest, ok = cutText(rest); !ok {
+				return fmt.Errorf("a row of %s has not the columns that this program knows: another drawdown has written it", kind)
+			}
+		}
+		if err := t.add(d, v, memo); err != nil {
+			return fmt.Errorf("%s: %s: %w", kind, t.keyText(v), err)
+		}
+	}
+	return nil
+}
+
+// cutText takes a text off what a chunkWriter wrote.
+func cutText(s string) (text, rest string, ok bool) {
+	length, n := binary.Uvarint([]byte(s[:min(len(s), binary.MaxVarintLen64)]))
+	if n <= 0 || length > uint64(len(s)-n) {
+		return "", "", false
+	}
+	return s[n : n+int(length)], s[n+int(length):], true
+}

@@ -1,0 +1,2 @@
+-- SQLite keeps no comments.
+SELECT 1;
