@@ -29,8 +29,9 @@ func main() {
 	flag.StringVar(&b.drawdown, "drawdown", "bin/drawdown", "the program")
 	flag.StringVar(&b.mailpit, "mailpit", "mailpit", "the mail server")
 	flag.IntVar(&b.mails, "mails", 100_000, "how many to send")
+	flag.IntVar(&b.rounds, "rounds", 1, "in how many rounds, of which each has a share of the mails: so that all meet the same load of a busy machine")
 	flag.IntVar(&b.connections, "connections", 4, "to the mail server, at once")
-	flag.StringVar(&b.profile, "keep", "", "keep the site in this folder, to look at it")
+	flag.StringVar(&b.keep, "keep", "", "keep the site in this folder, to look at it")
 	flag.Parse()
 	if err := b.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "mailbench:", err)
@@ -39,8 +40,8 @@ func main() {
 }
 
 type bench struct {
-	drawdown, mailpit, profile string
-	mails, connections         int
+	drawdown, mailpit, keep    string
+	mails, rounds, connections int
 }
 
 // taken is what sending took.
@@ -49,32 +50,46 @@ type taken struct {
 	peak              int64 // bytes
 }
 
+func (t *taken) add(other taken) {
+	t.wall, t.cpu, t.server, t.peak = t.wall+other.wall, t.cpu+other.cpu, t.server+other.server, max(t.peak, other.peak)
+}
+
 func (b *bench) run() (err error) {
-	dir := b.profile
+	dir := b.keep
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "drawdown-mailbench-*"); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	if err := b.site(dir); err != nil {
-		return err
-	}
-	fmt.Printf("%-34s %10s %8s %8s %12s %12s %9s\n", "", "mails", "time", "mails/s", "CPU/mail", "server/mail", "peak")
-	ours, raw, err := b.ours(dir)
-	if err != nil {
-		return fmt.Errorf("drawdown notify: %w", err)
-	}
-	b.print("drawdown notify", ours)
-	limits := map[bool]taken{}
-	for _, pipelined := range []bool{false, true} {
-		if limits[pipelined], err = b.alone(dir, raw, pipelined); err != nil {
-			return fmt.Errorf("the server alone: %w", err)
+	all := b.mails
+	b.mails = all / b.rounds / b.connections * b.connections
+	var ours, plain, pipelined taken
+	var raw []byte
+	for n := range b.rounds {
+		dir := filepath.Join(dir, strconv.Itoa(n))
+		if err := b.site(dir); err != nil {
+			return err
 		}
-		b.print("the server alone"+map[bool]string{true: ", pipelined"}[pipelined], limits[pipelined])
+		var t taken
+		if t, raw, err = b.ours(dir); err != nil {
+			return fmt.Errorf("drawdown notify: %w", err)
+		}
+		ours.add(t)
+		for _, limit := range []*taken{&plain, &pipelined} {
+			if t, err = b.alone(dir, raw, limit == &pipelined); err != nil {
+				return fmt.Errorf("the server alone: %w", err)
+			}
+			limit.add(t)
+		}
 	}
+	b.mails *= b.rounds
+	fmt.Printf("%-34s %10s %8s %8s %12s %12s %9s\n", "", "mails", "time", "mails/s", "CPU/mail", "server/mail", "peak")
+	b.print("drawdown notify", ours)
+	b.print("the server alone", plain)
+	b.print("the server alone, pipelined", pipelined)
 	fmt.Printf("drawdown notify is at %.0f %% of the server's own limit (%.0f %% of the pipelined one), %d connections, %d bytes a mail\n",
-		100*limits[false].wall.Seconds()/ours.wall.Seconds(), 100*limits[true].wall.Seconds()/ours.wall.Seconds(), b.connections, len(raw))
+		100*plain.wall.Seconds()/ours.wall.Seconds(), 100*pipelined.wall.Seconds()/ours.wall.Seconds(), b.connections, len(raw))
 	return nil
 }
 
@@ -90,12 +105,6 @@ func (b *bench) print(what string, t taken) {
 
 // site settles a day on which all accounts are to be reminded.
 func (b *bench) site(dir string) error {
-	files := map[string]string{
-		"usage/none.ndjson": "",
-		"drawdown.yaml": "site: bench\ncatalog: ./catalog.yaml\nsettlement: {start: 2026-10-24, delay: 0s}\n" +
-			"notify: {email: {server: '127.0.0.1:1', tls: none, from: 'Billing <billing@example.com>', connections: " + strconv.Itoa(b.connections) + "}}\n",
-		"catalog.yaml": "meters: [{id: calls, unit: call}]\n",
-	}
 	var accounts, packages strings.Builder
 	accounts.WriteString("id,name,email\n")
 	packages.WriteString("id,name,account,kind,quota,effective,expires,covers\n")
@@ -103,9 +112,14 @@ func (b *bench) site(dir string) error {
 		fmt.Fprintf(&accounts, "a%06d,Account %d,owner%d@example.com\n", i, i, i)
 		fmt.Fprintf(&packages, "p%06d,Starter %d,a%06d,stop_before_excess,1000,2026-10-01,2026-10-30,calls\n", i, i, i)
 	}
-	files["catalog/accounts.csv"], files["catalog/packages.csv"], files["catalog/catalog.yaml"] = accounts.String(), packages.String(), files["catalog.yaml"]
-	files["drawdown.yaml"] = strings.Replace(files["drawdown.yaml"], "./catalog.yaml", "./catalog", 1)
-	delete(files, "catalog.yaml")
+	files := map[string]string{
+		"usage/none.ndjson":    "",
+		"catalog/catalog.yaml": "meters: [{id: calls, unit: call}]\n",
+		"catalog/accounts.csv": accounts.String(),
+		"catalog/packages.csv": packages.String(),
+		"drawdown.yaml": "site: bench\ncatalog: ./catalog\nsettlement: {start: 2026-10-24, delay: 0s}\n" +
+			"notify: {email: {server: '127.0.0.1:1', tls: none, from: 'Billing <billing@example.com>', connections: " + strconv.Itoa(b.connections) + "}}\n",
+	}
 	for name, content := range files {
 		name = filepath.Join(dir, name)
 		err := os.MkdirAll(filepath.Dir(name), 0o777)
