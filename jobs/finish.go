@@ -285,7 +285,7 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 	}
 	for i := range run.periods {
 		p := &run.periods[i]
-		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.outgoing(&all.periods[i], p, run.taken(i))}
+		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i))}
 		p.Lines = all.periods[i].lines
 		p.Charges = amounts(all.periods[i].amounts)
 		c.Manifest = &Manifest{
@@ -367,8 +367,8 @@ func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {
 	return list
 }
 
-// outgoing names what the notices of a period are about, for the outbox.
-func (s *Settle) outgoing(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
+// notices names what the notices of a period are about, for the outbox.
+func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
 	var list []Outgoing
 	if taken != nil {
 		list = taken.Notices
@@ -378,14 +378,22 @@ func (s *Settle) outgoing(p *ratedPeriod, report *PeriodReport, taken *TakenOver
 	}
 	for _, notices := range p.notices {
 		for _, n := range notices {
-			o := Outgoing{Notice: n, AccountID: s.Catalog.Accounts[n.Account].ID, MeterID: s.meterID(n.Meter)}
-			if n.Package != rating.None {
-				o.PackageID, o.PackageScale = s.Catalog.Packages[n.Package].ID, s.Catalog.Packages[n.Package].Scale
-			}
 			report.Notices[n.Kind.String()]++
-			list = append(list, o)
+			list = append(list, outgoing(s.Catalog, n))
 		}
 	}
 	slices.SortFunc(list, func(a, b Outgoing) int { return cmp.Compare(a.DedupKey, b.DedupKey) }) // as the outbox keeps them
 	return list
+}
+
+// outgoing names what a notice is about.
+func outgoing(c *rating.Catalog, n rating.Notice) Outgoing {
+	o := Outgoing{Notice: n, AccountID: c.Accounts[n.Account].ID}
+	if n.Meter != rating.None {
+		o.MeterID = c.Meters[n.Meter].ID
+	}
+	if n.Package != rating.None {
+		o.PackageID, o.PackageScale = c.Packages[n.Package].ID, c.Packages[n.Package].Scale
+	}
+	return o
 }

@@ -37,7 +37,7 @@ type Register interface {
 type NoticeRegister interface {
 	// Kept visits the notices of a period that were not withdrawn.
 	Kept(ctx context.Context, period rating.Instant, visit func(*KeptNotice) error) error
-	// Stray counts notices of revisions that do not exist.
+	// Stray counts notices of revisions that are not current.
 	Stray(ctx context.Context) (int64, error)
 }
 
@@ -243,7 +243,7 @@ func (v *Verify) Run(ctx context.Context) (*Verification, error) {
 	if stray, err := v.Notices.Stray(ctx); err != nil {
 		return nil, err
 	} else if stray > 0 {
-		overall.add(Fault{Kind: FaultNotice, Place: placeOutbox, What: fmt.Sprintf("%d notices say they were found by a revision that does not exist", stray)})
+		overall.add(Fault{Kind: FaultNotice, Place: placeOutbox, What: fmt.Sprintf("%d notices say they were found by a revision that does not exist, or is not the current one, and are not withdrawn", stray)})
 	}
 	v.checkOrder(all, overall)
 	var chosen []*BookedRevision

@@ -454,9 +454,7 @@ func (c *revisionCheck) checkNotices(ctx context.Context) error {
 	var kept noticeSums
 	err := c.Notices.Kept(ctx, c.r.Period.Start, func(n *KeptNotice) error {
 		if n.Revision != c.r.Revision {
-			if n.Revision > 0 {
-				c.fault(FaultNotice, placeOutbox, "notice %s was found by revision %d, which is not the current one, and is not withdrawn", n.DedupKey, n.Revision)
-			}
+			c.fault(FaultNotice, placeOutbox, "notice %s was found by revision %d, which is not the current one, and is not withdrawn", n.DedupKey, n.Revision)
 			return nil
 		}
 		kept.add(&n.BookedNotice)
@@ -507,7 +505,7 @@ func (c *revisionCheck) compareNotice(kept *KeptNotice, n *BookedNotice, f *Arch
 	}
 	is := kept.BookedNotice
 	if kept.Sent {
-		is.Remaining, is.RecordID, is.At = n.Remaining, n.RecordID, n.At
+		is.Meter, is.Remaining, is.RecordID, is.At = n.Meter, n.Remaining, n.RecordID, n.At
 	}
 	if is == *n {
 		return

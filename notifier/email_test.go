@@ -127,7 +127,7 @@ func TestEmailArrives(t *testing.T) {
 				t.Fatalf("%+v", all)
 			}
 			got, raw := server.Read(t, all[1].ID)
-			if got.Subject != "套餐“Starter 1000 GB”剩余 20 %" || !strings.Contains(got.Text, "199.5 GB") || !strings.Contains(got.HTML, "<h1") {
+			if got.Subject != "套餐“Starter 1000 GB”剩余 20%" || !strings.Contains(got.Text, "199.5 GB") || !strings.Contains(got.HTML, "<h1") {
 				t.Errorf("%+v", got)
 			}
 			for _, header := range []string{

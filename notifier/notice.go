@@ -26,6 +26,7 @@ type Notice struct {
 	Meter                string
 	Percentage           bool
 	Threshold, Remaining string // of a usage_alert; of an expiry_reminder Threshold is its days
+	Quota                string // of a usage_alert: of the package's cycle, without what rolled over; "": not known
 	StopsBeforeExcess    bool
 	RecordID             string
 	At                   rating.Instant

@@ -32,7 +32,8 @@ type Message struct {
 	Account     string
 	Locale      string
 	Subject     string
-	Text, HTML  string // the whole text of an SMS
+	Paragraphs  []string // of a mail: what it says in words
+	Text, HTML  string   // of an SMS, the whole of it
 	Notices     []Notice
 }
 
@@ -62,17 +63,11 @@ func LoadWords(folder fs.FS, fallback string) (*Words, error) {
 	}
 	var faults []error
 	for _, locale := range w.Locales() {
-		for _, kind := range Kinds() {
+		for _, kind := range append(Kinds(), Digest) {
 			for _, channel := range []string{ChannelEmail, ChannelSMS} {
 				if _, err := w.Sample(kind, channel, locale, nil); err != nil {
 					faults = append(faults, err)
 				}
-			}
-		}
-		digest := []Notice{sampleNotice("usage_alert", 0), sampleNotice("grace", 0)}
-		for _, channel := range []string{ChannelEmail, ChannelSMS} {
-			if _, err := w.Compose(digest, &Contact{Account: "acme", Locale: locale, Zone: time.UTC}, channel); err != nil {
-				faults = append(faults, err)
 			}
 		}
 	}
@@ -186,6 +181,15 @@ func (s *speech) end(at rating.Instant) string {
 	return s.moment(at)
 }
 
+// when says when something happened. The stages of a package's life begin where a day, or a term, ends.
+func (s *speech) when(n *Notice) string {
+	switch n.Kind {
+	case rating.NoticeGrace.String(), rating.NoticeRetention.String(), rating.NoticeReleased.String():
+		return s.end(n.At)
+	}
+	return s.moment(n.At)
+}
+
 // number writes a decimal with the language's signs.
 func (s *speech) number(decimal string) string {
 	whole, fraction, _ := strings.Cut(decimal, ".")
@@ -206,7 +210,7 @@ func (s *speech) number(decimal string) string {
 // view is what a template may say of a notice: all of it fit to be shown.
 type view struct {
 	Kind, Account, AccountID, Package, PackageID, Meter string
-	Threshold, Remaining, Days                          string
+	Threshold, Remaining, Quota, Days                   string
 	At, Ends                                            string
 	UsedUp, Stops                                       bool
 	Count                                               int
@@ -215,7 +219,7 @@ type view struct {
 func (s *speech) view(n *Notice) view {
 	v := view{
 		Kind: n.Kind, AccountID: plain(n.Account), Account: plain(s.contact.Name), PackageID: plain(n.Package),
-		Package: plain(n.PackageName), Meter: plain(n.Meter), At: s.moment(n.At),
+		Package: plain(n.PackageName), Meter: plain(n.Meter), At: s.when(n),
 		UsedUp: n.Threshold == "0", Stops: n.StopsBeforeExcess, Count: 1,
 	}
 	if v.Account == "" {
@@ -235,12 +239,15 @@ func (s *speech) view(n *Notice) view {
 	case n.Kind == rating.NoticeExpiryReminder.String():
 		v.Days, v.UsedUp = s.number(n.Threshold), false
 	case n.Threshold != "" && n.Percentage:
-		v.Threshold = s.number(n.Threshold) + " %"
+		v.Threshold = s.say("percent", s.number(n.Threshold))
 	case n.Threshold != "":
 		v.Threshold = s.number(n.Threshold) + unit
 	}
 	if n.Remaining != "" {
 		v.Remaining = s.number(n.Remaining) + unit
+	}
+	if n.Quota != "" {
+		v.Quota = s.number(n.Quota) + unit
 	}
 	return v
 }
@@ -256,22 +263,16 @@ func (w *Words) Compose(notices []Notice, c *Contact, channel string) (*Message,
 	first := s.view(&notices[0])
 	subject := notices[0].Kind
 	if len(notices) > 1 {
-		subject, first.Count = "digest", len(notices)
+		subject, first.Count = Digest, len(notices)
 	}
 	m.Subject = oneLine(s.say(subject+".subject", first))
 	if channel == ChannelSMS {
 		m.Text = s.short(subject+".sms", first)
 		return m, s.err
 	}
-	page := mailPage{Language: locale, Subject: m.Subject, Footer: s.say("footer", first)}
-	page.Paragraphs = strings.Split(s.say(subject+".text", first), "\n\n")
-	for i := range notices {
-		section := mailSection{Facts: s.facts(&notices[i])}
-		if len(notices) > 1 {
-			section.Title = oneLine(s.say(notices[i].Kind+".subject", s.view(&notices[i])))
-		}
-		page.Sections = append(page.Sections, section)
-	}
+	m.Paragraphs = strings.Split(s.say(subject+".text", first), "\n\n")
+	page := s.page(notices, m)
+	page.Footer = s.say("footer", first)
 	m.Text = page.text()
 	var b bytes.Buffer
 	if err := w.html.Execute(&b, page); err != nil && s.err == nil {
@@ -307,67 +308,16 @@ func shortened(name string, room int) string {
 	return strings.TrimSpace(string(runes[:room-1])) + "…"
 }
 
-// mailPage is an e-mail: what mail.html is given.
-type mailPage struct {
-	Language, Subject, Footer string
-	Paragraphs                []string
-	Sections                  []mailSection
-}
+// Digest is what several notices of an account at once become, beside the kinds of a single one.
+const Digest = "digest"
 
-type mailSection struct {
-	Title string
-	Facts []fact
-}
-
-type fact struct{ Label, Value string }
-
-// facts are what a notice says in figures.
-func (s *speech) facts(n *Notice) []fact {
-	v := s.view(n)
-	var facts []fact
-	add := func(label, value string) {
-		if value != "" {
-			facts = append(facts, fact{s.say("label."+label, v), value})
-		}
-	}
-	account := v.Account
-	if v.Account != v.AccountID {
-		account += " (" + v.AccountID + ")"
-	}
-	add("account", account)
-	pack := v.Package
-	if v.Package != v.PackageID {
-		pack += " (" + v.PackageID + ")"
-	}
-	add("package", pack)
-	add("meter", v.Meter)
-	add("remaining", v.Remaining)
-	add("at", v.At)
-	add("ends", v.Ends)
-	return facts
-}
-
-// text is the same without HTML.
-func (p *mailPage) text() string {
-	var b strings.Builder
-	b.WriteString(strings.Join(p.Paragraphs, "\n\n") + "\n")
-	for _, section := range p.Sections {
-		b.WriteString("\n")
-		if section.Title != "" {
-			b.WriteString("* " + section.Title + "\n")
-		}
-		for _, f := range section.Facts {
-			b.WriteString("  " + f.Label + ": " + f.Value + "\n")
-		}
-	}
-	b.WriteString("\n-- \n" + p.Footer + "\n")
-	return b.String()
-}
-
-// Sample puts a made-up notice of a kind into words, to look at; contact may be nil.
+// Sample puts a made-up notice of a kind, or a digest of one of each, into words, to look at; contact may be nil.
 func (w *Words) Sample(kind, channel, locale string, c *Contact) (*Message, error) {
-	if !slices.Contains(Kinds(), kind) {
-		return nil, fmt.Errorf("%q is no kind of notice; write one of %s", kind, strings.Join(Kinds(), ", "))
+	kinds := []string{kind}
+	if kind == Digest {
+		kinds = Kinds()
+	} else if !slices.Contains(Kinds(), kind) {
+		return nil, fmt.Errorf("%q is no kind of notice; write one of %s, or %s", kind, strings.Join(Kinds(), ", "), Digest)
 	}
 	if c == nil {
 		c = &Contact{Account: "acme", Name: "Acme Ltd.", Email: "owner@example.com", Phone: "+4915112345678", Zone: time.UTC, Webhook: "https://example.com/hook"}
@@ -377,25 +327,35 @@ func (w *Words) Sample(kind, channel, locale string, c *Contact) (*Message, erro
 		sample.Locale = locale
 		c = &sample
 	}
-	n := sampleNotice(kind, rating.InstantOf(time.Date(2026, 10, 24, 14, 30, 0, 0, time.UTC)))
-	n.Account = c.Account
-	return w.Compose([]Notice{n}, c, channel)
+	notices := make([]Notice, len(kinds))
+	for i, kind := range kinds {
+		notices[i] = sampleNotice(kind, rating.InstantOf(time.Date(2026, 10, 24, 14, 30, 0, 0, time.UTC)))
+		notices[i].Account = c.Account
+	}
+	if channel == ChannelWebhook {
+		notices = notices[:1] // each is an event of its own
+	}
+	return w.Compose(notices, c, channel)
 }
 
 func sampleNotice(kind string, at rating.Instant) Notice {
+	const day = 86400e6
+	midnight := at - at%day
 	n := Notice{
 		Key: "sample/" + kind, Kind: kind, Account: "acme", Package: "acme-2026-10", PackageName: "Starter 1000 GB", Unit: "GB",
-		At: at, Ends: at + 7*86400e6,
+		At: at, Ends: midnight + 8*day,
 	}
 	switch kind {
 	case rating.NoticeUsageAlert.String():
-		n.Percentage, n.Threshold, n.Remaining = true, "20", "199.5"
+		n.Percentage, n.Threshold, n.Remaining, n.Quota = true, "20", "199.5", "1000"
 	case rating.NoticeExpiryReminder.String():
 		n.Threshold = "7"
 	case rating.NoticeServiceStop.String():
 		n.Meter = "traffic"
 	case rating.NoticeArrears.String():
 		n.Package, n.PackageName, n.Ends = "", "", 0
+	default:
+		n.At, n.Ends = midnight, midnight
 	}
 	return n
 }

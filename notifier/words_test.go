@@ -10,6 +10,8 @@ import (
 
 	"drawdown/notifier"
 	"drawdown/rating"
+
+	"github.com/rivo/uniseg"
 )
 
 // hostile are names that try to be more than a name.
@@ -72,6 +74,37 @@ func checkMail(t *testing.T, name string, m *notifier.Message) {
 				t.Errorf("%q: a cell that a spreadsheet would compute: %q", name, content[:min(20, len(content))])
 			}
 		}
+	}
+}
+
+// TestPlainTextFits: a plain text is at most 72 columns wide in any language, breaks no word, and begins no line with a formula.
+func TestPlainTextFits(t *testing.T) {
+	t.Parallel()
+	w := words(t)
+	for _, locale := range w.Locales() {
+		for _, kind := range append(notifier.Kinds(), notifier.Digest) {
+			for _, name := range []string{"Acme Ltd.", strings.Repeat("an extraordinarily long name of a company ", 3), strings.Repeat("一个很长的公司名称，", 12), "a =1+1 name " + strings.Repeat("=2 +3 ", 20)} {
+				contact := &notifier.Contact{Account: "acme", Name: name, Email: "a@example.com", Zone: time.UTC}
+				m, err := w.Sample(kind, notifier.ChannelEmail, locale, contact)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for line := range strings.Lines(m.Text) {
+					if width := uniseg.StringWidth(strings.TrimRight(line, "\n")); width > 72 && !strings.Contains(name, "=") {
+						t.Errorf("%s %s: %d columns: %s", kind, locale, width, line)
+					}
+				}
+				checkMail(t, name, m)
+				joined := strings.Join(strings.Fields(m.Text), " ")
+				if kind == "arrears" && !strings.Contains(joined, "Acme Ltd.") && name == "Acme Ltd." {
+					t.Errorf("%s %s: the name is lost in\n%s", kind, locale, m.Text)
+				}
+			}
+		}
+	}
+	m, err := w.Sample("usage_alert", notifier.ChannelEmail, "en", nil)
+	if err != nil || !strings.Contains(m.Text, "\n  [####................] 20%\n") || !strings.Contains(m.Text, "\n  Left:    199.5 GB of 1,000 GB\n") {
+		t.Errorf("%v\n%s", err, m.Text)
 	}
 }
 

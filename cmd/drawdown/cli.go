@@ -42,7 +42,7 @@ type cli struct {
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
 	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
 	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
-	Remind   remindCmd   `cmd:"" help:"List the packages that are about to expire."`
+	Remind   remindCmd   `cmd:"" help:"Put what is due by the calendar into the outbox; list what is about to expire."`
 	Notify   notifyCmd   `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`
 	Notices  noticesCmd  `cmd:"" help:"Show what people are told, on which channel, and what came of it."`
 	Inbox    inboxCmd    `cmd:"" help:"Show an account's inbox, read and unread."`

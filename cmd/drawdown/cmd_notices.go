@@ -273,9 +273,8 @@ func inboxViews(rows []store.InboxMessage, m *mouth, words *notifier.Words) ([]i
 		if err != nil {
 			return nil, err
 		}
-		text, _, _ := strings.Cut(message.Text, "\n\n  ")
 		views[i] = inboxView{
-			DedupKey: r.DedupKey, Kind: r.Kind, At: r.At.String(), Subject: message.Subject, Text: strings.TrimSpace(text), Locale: message.Locale,
+			DedupKey: r.DedupKey, Kind: r.Kind, At: r.At.String(), Subject: message.Subject, Text: strings.Join(message.Paragraphs, "\n\n"), Locale: message.Locale,
 			Package: r.Package, Withdrawn: r.Withdrawn,
 		}
 		if r.ReadAt > 0 {

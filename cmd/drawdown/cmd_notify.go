@@ -64,7 +64,7 @@ func (k *notifySendCmd) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.Notify.Email.Server == "" && c.Notify.SMS.URL == "" && !c.Notify.usesWebhooks() {
+	if len(c.Notify.sends()) == 0 {
 		return &failure{
 			op: "notify", err: errors.New("nothing is configured to send with"), code: exitUsage,
 			hint: "write notify.email.server, notify.sms.url or notify.webhook.url; the inbox needs none of them",
@@ -96,7 +96,11 @@ func (k *notifySendCmd) Run(a *app) (err error) {
 	if err != nil {
 		return errors.Join(failed, err)
 	}
-	out.count(counts)
+	backlog, err := st.Backlog(a.ctx)
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	out.count(counts, backlog)
 	if a.flags.JSON {
 		err = printJSON(a.stdout, out)
 	} else {
@@ -114,15 +118,15 @@ func (n *notifyJSON) add(s *notifier.Summary) {
 	n.Suppressed, n.Expired, n.Dead = s.States[notifier.Suppressed], s.States[notifier.Expired], s.States[notifier.Dead]
 }
 
-func (n *notifyJSON) count(counts []store.MessageCount) {
+func (n *notifyJSON) count(counts []store.MessageCount, backlog []store.MessageBacklog) {
 	n.Messages, n.waitingPersons = []messageCount{}, map[string]int64{}
-	oldest := rating.Never
 	for _, c := range counts {
 		n.Messages = append(n.Messages, messageCount{c.Channel, c.State, c.Messages})
 		n.waitingPersons[c.State] += c.Messages
-		if c.State == store.MessagePending || c.State == store.MessageSending {
-			oldest = min(oldest, c.Oldest)
-		}
+	}
+	oldest := rating.Never
+	for _, b := range backlog {
+		oldest = min(oldest, b.Oldest)
 	}
 	if oldest != rating.Never {
 		n.OldestWaiting = oldest.String()
@@ -181,7 +185,7 @@ func (a *app) printNotify(n *notifyJSON) {
 
 // notifyPreviewCmd shows a notice on a channel.
 type notifyPreviewCmd struct {
-	Kind    string `arg:"" name:"KIND" help:"usage_alert, expiry_reminder, service_stop, grace, retention, released or arrears."`
+	Kind    string `arg:"" name:"KIND" help:"usage_alert, expiry_reminder, service_stop, grace, retention, released, arrears or digest."`
 	Channel string `default:"email" help:"email, sms, webhook or inbox (default: email)."`
 	Locale  string `help:"The language, as en or zh (default: the account's, or notify.locale)."`
 	Account string `placeholder:"A" help:"To this account (default: a made-up one)."`
@@ -194,7 +198,7 @@ func (notifyPreviewCmd) Help() string {
 
     drawdown notify preview usage_alert --locale zh
     drawdown notify preview expiry_reminder --channel sms
-    drawdown notify preview arrears --html mail.html`
+    drawdown notify preview digest --html mail.html`
 }
 
 func (k *notifyPreviewCmd) Run(a *app) error {

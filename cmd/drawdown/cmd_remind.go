@@ -7,14 +7,19 @@ import (
 	"drawdown/rating"
 )
 
-// remindCmd lists the packages that are about to expire.
-type remindCmd struct{}
+// remindCmd puts what is due by the calendar into the outbox, and lists the packages that are about to expire.
+type remindCmd struct {
+	DryRun bool `help:"List the packages that are about to expire, and write nothing."`
+}
 
 // Help is the command's own help.
 func (remindCmd) Help() string {
-	return `Lists the packages that expire within the greatest of reminder_days from now, soonest first. It sends nothing.
+	return `Expiry reminders and the life of packages (grace, retention, released) follow from the catalog and the calendar. A settlement finds them, too, but only when their period is over and settled; this puts those that are due by now into the outbox before, so that notify can send them. The settlement that finds them later adds nothing, and what a renewal or a revocation has made void is withdrawn. It takes no lease: run it as often as you like, also while a settlement runs.
 
-    drawdown remind`
+Then it lists the packages that expire within the greatest of reminder_days from now, soonest first.
+
+    drawdown remind && drawdown notify
+    drawdown remind --dry-run                 list, and write nothing`
 }
 
 // reminder is a package about to expire.
@@ -29,7 +34,15 @@ type reminder struct {
 	owner *rating.Account
 }
 
-func (remindCmd) Run(a *app) error {
+// remindJSON is what it did, for programs.
+type remindJSON struct {
+	Put       int64          `json:"put"`
+	Withdrawn int64          `json:"withdrawn"`
+	Due       map[string]int `json:"due"`
+	Reminders []reminder     `json:"reminders"`
+}
+
+func (k *remindCmd) Run(a *app) error {
 	c, err := a.config()
 	if err != nil {
 		return err
@@ -38,15 +51,40 @@ func (remindCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	due := dueReminders(compiled, c.ReminderDays, rating.InstantOf(a.now))
-	if a.flags.JSON {
-		return printJSON(a.stdout, struct {
-			Reminders []reminder `json:"reminders"`
-		}{append([]reminder{}, due...)})
+	out := remindJSON{Due: map[string]int{}, Reminders: append([]reminder{}, dueReminders(compiled, c.ReminderDays, rating.InstantOf(a.now))...)}
+	if !k.DryRun {
+		reminded, err := a.remind(c)
+		if err != nil {
+			return err
+		}
+		out.Put, out.Withdrawn, out.Due = reminded.Put, reminded.Withdrawn, reminded.Kinds
 	}
+	if a.flags.JSON {
+		return printJSON(a.stdout, out)
+	}
+	a.printReminders(out.Reminders)
+	if !k.DryRun {
+		a.say("\n%s", wrapped(out.summary(), 0))
+	}
+	return nil
+}
+
+// summary says what came into the outbox, and what left it.
+func (r *remindJSON) summary() string {
+	text := "Nothing new is due."
+	if r.Put > 0 {
+		text = counted(r.Put, "notice was", "notices were") + " put into the outbox; `drawdown notify` sends what is due."
+	}
+	if r.Withdrawn > 0 {
+		text += " " + counted(r.Withdrawn, "notice is", "notices are") + " withdrawn, which the catalog no longer gives."
+	}
+	return text
+}
+
+func (a *app) printReminders(due []reminder) {
 	if len(due) == 0 {
 		a.say("No package is about to expire.")
-		return nil
+		return
 	}
 	t := table{columns: []column{{"package", ident}, {"account", ident}, {"expires", fixed}, {"whole days left", right}}}
 	for _, r := range due {
@@ -56,7 +94,6 @@ func (remindCmd) Run(a *app) error {
 		}
 	}
 	t.print(a.stdout, a.ink)
-	return nil
 }
 
 // dueReminders finds the packages in force that expire within the greatest number of days (R6.2), soonest first.

@@ -47,8 +47,7 @@ type scheduledJob struct {
 func scheduledJobs() []scheduledJob {
 	return []scheduledJob{
 		{"settle", true, runSettle},
-		{"remind", false, runCommand(remindCmd{})},
-		{"notify", false, runCommand(&notifySendCmd{})},
+		{"remind", false, runCommand(&remindCmd{})},
 		{"notify", false, runCommand(&notifySendCmd{})},
 		{"gc", true, runCommand(&gcCmd{Apply: true, Grace: "72h"})},
 	}

@@ -127,8 +127,8 @@ func (s *site) configure(more string, settings ...string) {
 	if s.remote != "" {
 		config += fmt.Sprintf("usage: {url: %q}\noutput: {url: %q}\n", buckettest.URL(s.remote, "usage"), buckettest.URL(s.remote, "settlements"))
 	}
-	config += more + "settlement:\n  time_zone: " + worldZone + "\n  max_quarantine: 50%\n"
-	for _, key := range []string{"period: day", "shards: 3", "delay: 0s", "start: " + worldFrom} {
+	config += more + "settlement:\n  time_zone: " + worldZone + "\n"
+	for _, key := range []string{"period: day", "shards: 3", "delay: 0s", "start: " + worldFrom, "max_quarantine: 50%"} {
 		name, _, _ := strings.Cut(key, ":")
 		if !slices.ContainsFunc(settings, func(setting string) bool { return strings.HasPrefix(setting, name+":") }) {
 			config += "  " + key + "\n"

@@ -387,6 +387,9 @@ func TestVerifyFindsEditsOfTheDatabase(t *testing.T) {
 		{`INSERT INTO outbox SELECT 'forged', kind, account, package, meter, cycle_start, threshold_type, threshold, remaining, record_id, at,
 			period_start, revision, created_run, withdrawn_run, state, attempts, next_attempt_at, last_error FROM outbox LIMIT 1`, jobs.FaultNotice, "forged"},
 		{`UPDATE outbox SET revision = 7`, jobs.FaultNotice, "does not exist"},
+		{`UPDATE outbox SET revision = 0`, jobs.FaultNotice, "not the current one"},
+		{`INSERT INTO outbox_elsewhere SELECT MIN(dedup_key), (SELECT MAX(period_start) FROM period), 1, '', '', '', 7 FROM outbox
+			WHERE period_start < (SELECT MAX(period_start) FROM period)`, jobs.FaultNotice, "the notices table does not have it"},
 		{`UPDATE outbox SET withdrawn_run = 1`, jobs.FaultNotice, "is not in the outbox"},
 		{`UPDATE outbox SET kind = 'forged'`, jobs.FaultNotice, `kind is "forged"`},
 		{`UPDATE outbox SET account = 'forged'`, jobs.FaultNotice, `account is "forged"`},

@@ -42,6 +42,10 @@ var (
 	metricRows         = metric{"drawdown_rows", "Rows of usage in all settled periods, by what became of them.", prometheus.GaugeValue, []string{"fate"}}
 	metricCharges      = metric{"drawdown_charges", "Charges of all settled periods. A float: to be watched, not booked.", prometheus.GaugeValue, []string{"currency"}}
 	metricOutbox       = metric{"drawdown_outbox_notices", "Notices in the outbox, by state.", prometheus.GaugeValue, []string{"state"}}
+	metricUnseen       = metric{"drawdown_oldest_new_notice_age_seconds", "For how long the oldest notice has been due that no notify has looked at; 0: there is none.", prometheus.GaugeValue, nil}
+	metricMessages     = metric{"drawdown_messages", "Messages, by channel and by what became of them.", prometheus.GaugeValue, []string{"channel", "state"}}
+	metricFailing      = metric{"drawdown_failing_messages", "Messages that are to be tried again after an attempt that failed.", prometheus.GaugeValue, []string{"channel"}}
+	metricBacklog      = metric{"drawdown_oldest_waiting_message_age_seconds", "How old the oldest message is that is still to be sent; 0: none is.", prometheus.GaugeValue, []string{"channel"}}
 	metricRunSuccess   = metric{"drawdown_run_last_success_timestamp_seconds", "When a command last did what it was to do, or found nothing to do.", prometheus.GaugeValue, []string{"command"}}
 	metricRunDuration  = metric{"drawdown_run_last_duration_seconds", "How long a command took last.", prometheus.GaugeValue, []string{"command"}}
 	metricRunFailed    = metric{"drawdown_run_last_failed", "Whether a command failed last.", prometheus.GaugeValue, []string{"command"}}
@@ -144,6 +148,7 @@ func gatherState(c *Config, h *store.Health, now rating.Instant, gather func(met
 	for _, state := range []string{"pending", "withdrawn", "sending", "sent", "dead"} {
 		gather(metricOutbox, float64(h.Outbox[state]), state)
 	}
+	gatherDelivery(c, h, now, gather)
 	for i := range h.LastRuns {
 		r := &h.LastRuns[i]
 		gather(metricRunDuration, seconds(r.Last.FinishedAt-r.Last.StartedAt), r.Command)
@@ -153,6 +158,38 @@ func gatherState(c *Config, h *store.Health, now rating.Instant, gather func(met
 		}
 	}
 	return nil
+}
+
+// gatherDelivery gives how the channels fare that there is something to send with, and those that there were messages for.
+func gatherDelivery(c *Config, h *store.Health, now rating.Instant, gather func(metric, float64, ...string)) {
+	age := func(since rating.Instant) float64 { return seconds(max(0, now-since)) }
+	channels := map[string]*store.MessageBacklog{}
+	for _, channel := range c.Notify.sends() {
+		channels[channel] = &store.MessageBacklog{Oldest: now}
+	}
+	if len(channels) > 0 { // the inbox alone needs no notify
+		unseen := h.Unseen
+		if unseen == 0 {
+			unseen = now
+		}
+		gather(metricUnseen, age(unseen))
+	}
+	counts := map[[2]string]int64{}
+	for _, m := range h.Messages {
+		if counts[[2]string{m.Channel, m.State}] = m.Messages; channels[m.Channel] == nil {
+			channels[m.Channel] = &store.MessageBacklog{Oldest: now}
+		}
+	}
+	for i := range h.Backlog {
+		channels[h.Backlog[i].Channel] = &h.Backlog[i]
+	}
+	for channel, backlog := range channels {
+		for _, state := range store.MessageStates() {
+			gather(metricMessages, float64(counts[[2]string{channel, state}]), channel, state)
+		}
+		gather(metricFailing, float64(backlog.Failing), channel)
+		gather(metricBacklog, age(backlog.Oldest), channel)
+	}
 }
 
 // pendingPeriods counts the periods that are due and not settled, and tells since when the oldest of them is; where none is,

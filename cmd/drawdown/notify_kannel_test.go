@@ -50,10 +50,10 @@ func TestToldByKannel(t *testing.T) {
 	for _, m := range kannel.Centre.Wait(t, 2) {
 		texts[strings.TrimPrefix(m.To, "+")] = m
 	}
-	if m := texts["491511"]; m.UCS2 || m.Text != `Package "p-both": 20 % left since 24 October 2026, 10:00 (CEST).` {
+	if m := texts["491511"]; m.UCS2 || m.Text != `Package "p-both": 20% left since 24 October 2026, 10:00 (CEST).` {
 		t.Errorf("%+v", m)
 	}
-	if m := texts["492222"]; !m.UCS2 || m.Text != "套餐“p-mail”自2026年10月24日 10:00 (CEST)起剩余20 %。" {
+	if m := texts["492222"]; !m.UCS2 || m.Text != "套餐“p-mail”自2026年10月24日 10:00 (CEST)起剩余20%。" {
 		t.Errorf("%+v", m)
 	}
 	reported := func() int {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +83,27 @@ func (s *site) wantMessages(t *testing.T, want ...string) {
 	}
 }
 
+// wantMetrics looks at metrics of the site; names are without drawdown_.
+func (s *site) wantMetrics(t *testing.T, now time.Time, want map[string]int) {
+	t.Helper()
+	file := s.path("drawdown.prom")
+	if code, out := s.run(t, now, "--metrics-file", file, "notices"); code != exitDone {
+		t.Fatalf("it ended with %d: %s", code, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range want {
+		_, rest, found := strings.Cut(string(text), "\ndrawdown_"+name+" ")
+		line, _, _ := strings.Cut(rest, "\n")
+		is, err := strconv.ParseFloat(line, 64)
+		if !found || err != nil || int(math.Round(is)) != value {
+			t.Errorf("%s is %q, want %d", name, line, value)
+		}
+	}
+}
+
 // TestToldByMail: mails arrive once, five notices in one; who has no address is recorded; and nobody is told again.
 func TestToldByMail(t *testing.T) {
 	t.Parallel()
@@ -92,6 +116,11 @@ func TestToldByMail(t *testing.T) {
 		t.Errorf("it ended with %d: %s", code, out)
 	}
 	s.wantMessages(t, "both email pending", "mail email pending", "many email pending", "mute email suppressed")
+	s.wantMetrics(t, now.Add(10*time.Second), map[string]int{
+		`messages{channel="email",site="test",state="pending"}`: 3, `messages{channel="email",site="test",state="suppressed"}`: 1,
+		`messages{channel="email",site="test",state="sent"}`: 0, `failing_messages{channel="email",site="test"}`: 3,
+		`oldest_waiting_message_age_seconds{channel="email",site="test"}`: 10, `oldest_new_notice_age_seconds{site="test"}`: 0,
+	})
 	server.Chaos(t, 451, 0, 0, 0)
 	if code, out := s.run(t, now.Add(time.Second), "notify"); code != exitDone || server.Count(t) != 0 {
 		t.Errorf("it ended with %d, and has not waited: %s", code, out)
@@ -109,6 +138,10 @@ func TestToldByMail(t *testing.T) {
 		t.Errorf("it ended with %d: %s", code, out)
 	}
 	s.wantMessages(t, "both email sent", "mail email sent", "many email sent", "mute email suppressed")
+	s.wantMetrics(t, now.Add(time.Hour), map[string]int{
+		`messages{channel="email",site="test",state="sent"}`: 3, `failing_messages{channel="email",site="test"}`: 0,
+		`oldest_waiting_message_age_seconds{channel="email",site="test"}`: 0,
+	})
 	if code, out := s.run(t, now.Add(time.Hour), "notify"); code != exitDone || server.Count(t) != 3 {
 		t.Errorf("it ended with %d, and %d mails: %s", code, server.Count(t), out)
 	}
@@ -117,7 +150,7 @@ func TestToldByMail(t *testing.T) {
 		subjects[mail.To[0].Address] = mail.Subject
 	}
 	for to, want := range map[string]string{
-		"both@example.com": "Package p-both: 20 % left", "mail@example.com": "套餐“p-mail”剩余 20 %", "many@example.com": "5 notices about your packages",
+		"both@example.com": "Package p-both: 20% left", "mail@example.com": "套餐“p-mail”剩余 20%", "many@example.com": "5 notices about your packages",
 	} {
 		if subjects[to] != want {
 			t.Errorf("%s: %q, want %q", to, subjects[to], want)
@@ -178,7 +211,7 @@ func TestToldBySMS(t *testing.T) {
 	if code, out := s.run(t, morning.Add(time.Hour), "notify", "--retry", "--account", "both"); code != exitDone || len(g.bodies) != 2 || g.bodies[0] != g.bodies[1] {
 		t.Errorf("it ended with %d: %s %q", code, out, g.bodies)
 	}
-	if !strings.Contains(g.bodies[0], `"Package \"p-both\": 20 % left since 24 October 2026, 10:00 (CEST)."`) && !strings.Contains(g.bodies[0], `Package \"p-both\": 20 % left`) {
+	if !strings.Contains(g.bodies[0], `"Package \"p-both\": 20% left since 24 October 2026, 10:00 (CEST)."`) && !strings.Contains(g.bodies[0], `Package \"p-both\": 20% left`) {
 		t.Error(g.bodies[0])
 	}
 }

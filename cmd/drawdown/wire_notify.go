@@ -55,6 +55,9 @@ func (m *mouth) notice(o *store.OutboxNotice) notifier.Notice {
 	pkg := &m.catalog.Packages[index]
 	n.PackageName, n.Unit, n.StopsBeforeExcess = pkg.Name, pkg.Unit, pkg.Kind == rating.StopBeforeExcess
 	n.Ends = expiryOf(pkg, m.now)
+	if o.Remaining != "" {
+		n.Quota = rating.FormatQuantity(quotaOf(pkg, o.At), pkg.Scale)
+	}
 	term, hasTerm := rating.NoticeTermEnd(o.DedupKey)
 	switch {
 	case revokedBy(pkg, m.now):
@@ -63,6 +66,17 @@ func (m *mouth) notice(o *store.OutboxNotice) notifier.Notice {
 		n.Moot = "its package has been renewed or extended meanwhile"
 	}
 	return n
+}
+
+// quotaOf is what a cycle of a package grants, by what had happened to it by an instant.
+func quotaOf(pkg *rating.Package, by rating.Instant) int64 {
+	quota := pkg.Quota
+	for _, change := range pkg.Changes {
+		if change.At <= by && change.Kind == rating.Resized {
+			quota = change.Quota
+		}
+	}
+	return quota
 }
 
 func (m *mouth) notices(rows []store.OutboxNotice) []notifier.Notice {
@@ -221,6 +235,20 @@ func (s *smsConfig) open() (*notifier.SMS, error) {
 		return nil, err
 	}
 	return notifier.NewSMS(s.sender(password))
+}
+
+// sends are the channels that there is something to send with.
+func (n *notifyConfig) sends() []string {
+	var channels []string
+	for channel, configured := range map[string]bool{
+		notifier.ChannelEmail: n.Email.Server != "", notifier.ChannelSMS: n.SMS.URL != "", notifier.ChannelWebhook: n.usesWebhooks(),
+	} {
+		if configured {
+			channels = append(channels, channel)
+		}
+	}
+	slices.Sort(channels)
+	return channels
 }
 
 func (n *notifyConfig) usesWebhooks() bool {

@@ -155,11 +155,7 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		})
 	}
 	for i := range p.Notices {
-		row := noticeRow(&p.Notices[i])
-		preference := l.config.Notify.Accounts[row.Account].Channels
-		row.Inbox = slices.Contains(l.config.channelsOf(l.catalog.Catalog, row.Kind, p.Notices[i].Package), notifier.ChannelInbox) &&
-			(preference == nil || slices.Contains(preference, notifier.ChannelInbox))
-		out.Notices = append(out.Notices, row)
+		out.Notices = append(out.Notices, l.config.noticeRow(l.catalog.Catalog, &p.Notices[i]))
 	}
 	return out, nil
 }
@@ -178,12 +174,15 @@ func revisionTotalsOf(p *jobs.PeriodReport) revisionTotals {
 	return totals
 }
 
-// noticeRow writes a notice by names and decimals.
-func noticeRow(o *jobs.Outgoing) store.Notice {
+// noticeRow writes a notice by names and decimals, and says whether the account's inbox tells it.
+func (c *Config) noticeRow(catalog *rating.Catalog, o *jobs.Outgoing) store.Notice {
 	n := store.Notice{
 		DedupKey: o.DedupKey, Kind: o.Kind.String(), Account: o.AccountID, Package: o.PackageID, Meter: o.MeterID,
 		RecordID: o.RecordID, At: o.At,
 	}
+	preference := c.Notify.Accounts[n.Account].Channels
+	n.Inbox = slices.Contains(c.channelsOf(catalog, n.Kind, o.Package), notifier.ChannelInbox) &&
+		(preference == nil || slices.Contains(preference, notifier.ChannelInbox))
 	switch o.Kind {
 	case rating.NoticeServiceStop:
 		n.CycleStart = o.CycleStart

@@ -268,48 +268,6 @@ func (w *commitWriter) states(ctx context.Context) error {
 	return nil
 }
 
-// outbox puts in what the revisions found, once each, and withdraws what they no longer find (R6.4). A notice that comes
-// back after it was withdrawn unsent is pending again; one that was sent is never sent again.
-func (w *commitWriter) outbox(ctx context.Context) error {
-	for i := range w.c.Periods {
-		p := &w.c.Periods[i]
-		insert := bulk{
-			tx: w.tx,
-			head: `INSERT INTO outbox (dedup_key, kind, account, package, meter, cycle_start, threshold_type, threshold, remaining,
-				record_id, at, period_start, revision, created_run, state) VALUES `,
-			tail: ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded.period_start, revision = excluded.revision,
-				withdrawn_run = 0, state = CASE WHEN outbox.state = 'withdrawn' THEN 'pending' ELSE outbox.state END,
-				at = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.at ELSE outbox.at END,
-				meter = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.meter ELSE outbox.meter END,
-				remaining = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.remaining ELSE outbox.remaining END,
-				record_id = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.record_id ELSE outbox.record_id END`,
-		}
-		err := insert.rows(ctx, 15, len(p.Notices), func(n int) ([]any, error) {
-			o := &p.Notices[n]
-			return []any{
-				o.DedupKey, o.Kind, o.Account, o.Package, o.Meter, o.CycleStart, o.ThresholdType, o.Threshold, o.Remaining,
-				o.RecordID, o.At, p.PeriodStart, p.Revision.Revision, w.c.RunID, "pending",
-			}, nil
-		})
-		if err == nil {
-			err = putInbox(ctx, w.tx, p.Notices)
-		}
-		if err != nil {
-			return fmt.Errorf("period %s: %w", p.PeriodName, err)
-		}
-	}
-	for i := range w.c.Periods {
-		p := &w.c.Periods[i]
-		_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE outbox SET withdrawn_run = ?,
-			state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END
-			WHERE period_start = ? AND revision < ? AND withdrawn_run = 0`), w.c.RunID, p.PeriodStart, p.Revision.Revision)
-		if err != nil {
-			return fmt.Errorf("period %s: %w", p.PeriodName, err)
-		}
-	}
-	return nil
-}
-
 func (w *commitWriter) objects(ctx context.Context) error {
 	insert := bulk{
 		tx:   w.tx,
@@ -330,10 +288,9 @@ func (w *commitWriter) sums(ctx context.Context) error {
 		r := &w.c.Periods[i].Revision
 		var is struct{ Shards, Payers, Packages, Notices int64 }
 		err := w.tx.GetContext(ctx, &is, w.tx.Rebind(`SELECT COUNT(*) AS shards, COALESCE(SUM(payers), 0) AS payers,
-			COALESCE(SUM(packages), 0) AS packages,
-			(SELECT COUNT(*) FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0) AS notices
+			COALESCE(SUM(packages), 0) AS packages, `+countFound+` AS notices
 			FROM shard_state JOIN state ON state.sha256 = shard_state.sha256 WHERE period_start = ? AND revision = ?`),
-			r.PeriodStart, r.Revision, r.PeriodStart, r.Revision)
+			r.PeriodStart, r.Revision, r.PeriodStart, r.Revision, r.PeriodStart, r.Revision)
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,11 @@ const (
 	MessageDead       = "dead"
 )
 
+// MessageStates are all that can become of a message.
+func MessageStates() []string {
+	return []string{MessagePending, MessageSending, MessageSent, MessageUnknown, MessageSuppressed, MessageExpired, MessageDead}
+}
+
 // OutboxNotice is a row of the outbox, as it is told to people.
 type OutboxNotice struct {
 	DedupKey      string `db:"dedup_key"`
@@ -153,6 +158,10 @@ func insertMessages(ctx context.Context, tx *sqlx.Tx, now rating.Instant, messag
 	})
 }
 
+// stillFound tells a message of which not every notice was withdrawn.
+const stillFound = `EXISTS (SELECT 1 FROM message_notice JOIN outbox ON outbox.dedup_key = message_notice.dedup_key
+	WHERE message_notice.message = message.id AND outbox.withdrawn_run = 0)`
+
 // ClaimMessages takes up to limit messages that are due on a channel, for this process alone until an instant. A
 // message of which every notice was withdrawn is not due.
 func (s *Store) ClaimMessages(ctx context.Context, now, until rating.Instant, channel string, limit int) ([]Claimed, error) {
@@ -160,9 +169,7 @@ func (s *Store) ClaimMessages(ctx context.Context, now, until rating.Instant, ch
 	err := s.transact(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
 		const query = `SELECT id, channel, account, state, attempts, claim, report FROM message
-			WHERE state IN ('pending', 'sending') AND channel = ? AND next_attempt_at <= ?
-			AND EXISTS (SELECT 1 FROM message_notice JOIN outbox ON outbox.dedup_key = message_notice.dedup_key
-				WHERE message_notice.message = message.id AND outbox.withdrawn_run = 0)
+			WHERE state IN ('pending', 'sending') AND channel = ? AND next_attempt_at <= ? AND ` + stillFound + `
 			ORDER BY next_attempt_at, id LIMIT ?`
 		var rows []struct {
 			ID, Channel, Account, State, Report string

@@ -20,6 +20,9 @@ type LastRuns struct {
 type Health struct {
 	Periods  []Revision       // the current revision of each period, oldest first
 	Outbox   map[string]int64 // notices by state
+	Unseen   rating.Instant   // when the oldest notice was due that no notify has looked at; 0: there is none
+	Messages []MessageCount   // by channel and state
+	Backlog  []MessageBacklog // by channel
 	LastRuns []LastRuns       // by command
 }
 
@@ -40,6 +43,15 @@ func (s *Store) Health(ctx context.Context) (*Health, error) {
 		}
 		for _, row := range states {
 			h.Outbox[row.State] = row.Notices
+		}
+		if err := tx.GetContext(ctx, &h.Unseen, `SELECT COALESCE(MIN(at), 0) FROM outbox WHERE state = 'pending'`); err != nil {
+			return err
+		}
+		if err := tx.SelectContext(ctx, &h.Messages, countMessages); err != nil {
+			return err
+		}
+		if err := tx.SelectContext(ctx, &h.Backlog, messageBacklog); err != nil {
+			return err
 		}
 		return h.readRuns(ctx, tx)
 	})

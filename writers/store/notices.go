@@ -71,19 +71,37 @@ func (s *Store) Notices(ctx context.Context, f NoticeFilter) ([]NoticeStatus, er
 type MessageCount struct {
 	Channel, State string
 	Messages       int64
-	Oldest         rating.Instant // of those that are pending or being sent, when the oldest was planned
 }
 
 // CountMessages counts all messages.
 func (s *Store) CountMessages(ctx context.Context) ([]MessageCount, error) {
-	var counts []MessageCount
-	err := s.read.SelectContext(ctx, &counts, `SELECT channel, state, COUNT(*) AS messages, MIN(created_at) AS oldest FROM message
-		GROUP BY channel, state ORDER BY channel, state`)
+	counts, err := list[MessageCount](ctx, s, countMessages)
 	if err != nil {
 		return nil, fmt.Errorf("count messages in %s: %w", s.name, err)
 	}
 	return counts, nil
 }
+
+const countMessages = `SELECT channel, state, COUNT(*) AS messages FROM message GROUP BY channel, state ORDER BY channel, state`
+
+// MessageBacklog is what waits to be sent on a channel, or is being sent.
+type MessageBacklog struct {
+	Channel string
+	Failing int64          // messages of which an attempt has failed
+	Oldest  rating.Instant // when the oldest was planned
+}
+
+// Backlog gives what waits, by channel. A message of which every notice was withdrawn waits for nothing.
+func (s *Store) Backlog(ctx context.Context) ([]MessageBacklog, error) {
+	backlog, err := list[MessageBacklog](ctx, s, messageBacklog)
+	if err != nil {
+		return nil, fmt.Errorf("look for messages that wait in %s: %w", s.name, err)
+	}
+	return backlog, nil
+}
+
+const messageBacklog = `SELECT channel, COALESCE(SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END), 0) AS failing, MIN(created_at) AS oldest
+	FROM message WHERE state IN ('pending', 'sending') AND ` + stillFound + ` GROUP BY channel ORDER BY channel`
 
 // InboxMessage is what an account finds in its inbox.
 type InboxMessage struct {

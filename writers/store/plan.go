@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -222,6 +223,7 @@ func (t *table) reader(d *rating.Draft, rows []int32) rowReader {
 type bulk struct {
 	tx         *sqlx.Tx
 	head, tail string
+	changed    int64 // rows that were inserted or updated so far
 }
 
 // rows inserts n rows of so many columns. The slice that row gives is read at once.
@@ -230,6 +232,7 @@ func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
 	batch := min(n, parameters/columns)
 	args := make([]any, 0, batch*columns)
 	var statement *sqlx.Stmt
+	var result sql.Result
 	for i := range n {
 		values, err := row(i)
 		if err != nil {
@@ -245,15 +248,20 @@ func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
 				}
 				defer statement.Close()
 			}
-			_, err = statement.ExecContext(ctx, args...)
+			result, err = statement.ExecContext(ctx, args...)
 		case full || last:
-			_, err = b.tx.ExecContext(ctx, b.query(columns, len(args)/columns), args...)
+			result, err = b.tx.ExecContext(ctx, b.query(columns, len(args)/columns), args...)
 		default:
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		changed, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		b.changed += changed
 		args = args[:0]
 	}
 	return nil

@@ -51,19 +51,26 @@ func (s *Store) StartRun(ctx context.Context, r Run) (id int64, err error) {
 				return err
 			}
 		}
-		if err := tx.GetContext(ctx, &id, `SELECT COALESCE(MAX(id), 0) + 1 FROM run`); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO run
-			(id, site, command, token, started_at, actor, host, pid, version, reason, state)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-			id, r.Site, r.Command, r.Token, r.StartedAt, r.Actor, r.Host, r.PID, r.Version, r.Reason, RunRunning)
+		r.Outcome = Outcome{State: RunRunning}
+		id, err = insertRun(ctx, tx, &r)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("write down the run: %w", err)
 	}
 	return id, nil
+}
+
+// insertRun adds a row, under the next number.
+func insertRun(ctx context.Context, tx *sqlx.Tx, r *Run) (id int64, err error) {
+	if err := tx.GetContext(ctx, &id, `SELECT COALESCE(MAX(id), 0) + 1 FROM run`); err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, tx.Rebind(`INSERT INTO run
+		(id, site, command, token, started_at, finished_at, actor, host, pid, version, reason, state, summary)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		id, r.Site, r.Command, r.Token, r.StartedAt, r.FinishedAt, r.Actor, r.Host, r.PID, r.Version, r.Reason, r.State, r.Summary)
+	return id, err
 }
 
 // FinishRun writes down what came of a run that commits nothing. One that has committed stays so.

@@ -81,7 +81,8 @@ type KeptNotice struct {
 	Sent     bool // or being sent: it says what it said then
 }
 
-// KeptNotices visits the rows of the outbox that stand in a period and were not withdrawn.
+// KeptNotices visits what the outbox has of a period and was not withdrawn; also what it holds for another period that has
+// found the same.
 func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, visit func(*KeptNotice) error) (err error) {
 	tx, err := s.read.BeginTxx(ctx, &s.dialect.reading)
 	if err != nil {
@@ -90,7 +91,11 @@ func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, vis
 	defer func() { err = errors.Join(err, rollback(tx)) }()
 	rows, err := tx.QueryxContext(ctx, tx.Rebind(`SELECT dedup_key, kind, account, package, meter, cycle_start, threshold_type,
 		threshold, remaining, record_id, at, revision, CASE WHEN state = 'pending' THEN 0 ELSE 1 END
-		FROM outbox WHERE period_start = ? AND withdrawn_run = 0`), periodStart)
+		FROM outbox WHERE period_start = ? AND withdrawn_run = 0
+		UNION ALL
+		SELECT o.dedup_key, o.kind, o.account, o.package, e.meter, o.cycle_start, o.threshold_type,
+		o.threshold, e.remaining, e.record_id, e.at, e.revision, 0
+		FROM outbox_elsewhere e JOIN outbox o ON o.dedup_key = e.dedup_key WHERE e.period_start = ?`), periodStart, periodStart)
 	if err != nil {
 		return fmt.Errorf("load the outbox from %s: %w", s.name, err)
 	}
@@ -112,10 +117,14 @@ func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, vis
 	return nil
 }
 
-// StrayNotices counts the rows of the outbox that say they were found by a revision that does not exist.
+// StrayNotices counts the notices that say they were found by a revision that is not the current one of its period, and
+// were not withdrawn. Revision 0 has found ahead of the settlement, and stands in no period that was settled.
 func (s *Store) StrayNotices(ctx context.Context) (n int64, err error) {
-	err = s.get(ctx, &n, `SELECT COUNT(*) FROM outbox WHERE revision > 0 AND NOT EXISTS (SELECT 1 FROM revision
-		WHERE revision.period_start = outbox.period_start AND revision.revision = outbox.revision)`)
+	err = s.get(ctx, &n, `SELECT (SELECT COUNT(*) FROM outbox WHERE withdrawn_run = 0 AND NOT EXISTS (SELECT 1 FROM revision
+			WHERE revision.period_start = outbox.period_start AND revision.revision = outbox.revision AND is_current = 1)
+			AND (revision > 0 OR EXISTS (SELECT 1 FROM period WHERE period.period_start = outbox.period_start)))
+		+ (SELECT COUNT(*) FROM outbox_elsewhere e WHERE NOT EXISTS (SELECT 1 FROM revision
+			WHERE revision.period_start = e.period_start AND revision.revision = e.revision AND is_current = 1))`)
 	if err != nil {
 		return 0, fmt.Errorf("load the outbox from %s: %w", s.name, err)
 	}

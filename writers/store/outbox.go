@@ -1,0 +1,269 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"drawdown/rating"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// heldByNobody tells a row of the outbox that no current revision stands behind: it was withdrawn, found by a revision that
+// is no longer current, or found ahead of the settlement (revision 0).
+const heldByNobody = `(outbox.withdrawn_run <> 0 OR NOT EXISTS (SELECT 1 FROM revision WHERE revision.period_start = outbox.period_start
+	AND revision.revision = outbox.revision AND revision.is_current = 1))`
+
+// takeOver gives a row of the outbox to whoever finds it now. A notice that comes back after it was withdrawn unsent is
+// pending again; one that was sent is never sent again, and says what it said then.
+const takeOver = ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded.period_start, revision = excluded.revision,
+	withdrawn_run = 0, state = CASE WHEN outbox.state = 'withdrawn' THEN 'pending' ELSE outbox.state END,
+	at = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.at ELSE outbox.at END,
+	meter = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.meter ELSE outbox.meter END,
+	remaining = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.remaining ELSE outbox.remaining END,
+	record_id = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.record_id ELSE outbox.record_id END
+	WHERE ` + heldByNobody
+
+// outbox puts in what the revisions found, once each, and withdraws what they no longer find (R6.4). The revisions are the
+// current ones by now.
+func (w *commitWriter) outbox(ctx context.Context) error {
+	for _, do := range []func(context.Context, *PeriodCommit) error{w.forgetElsewhere, w.putNotices, w.withdraw} {
+		for i := range w.c.Periods {
+			if err := do(ctx, &w.c.Periods[i]); err != nil {
+				return fmt.Errorf("period %s: %w", w.c.Periods[i].PeriodName, err)
+			}
+		}
+	}
+	return nil
+}
+
+// forgetElsewhere removes what earlier revisions of a period had found beside other periods.
+func (w *commitWriter) forgetElsewhere(ctx context.Context, p *PeriodCommit) error {
+	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`DELETE FROM outbox_elsewhere WHERE period_start = ?`), p.PeriodStart)
+	return err
+}
+
+func (w *commitWriter) putNotices(ctx context.Context, p *PeriodCommit) error {
+	taken, err := insertNotices(ctx, w.tx, w.c.RunID, p.Notices, func(int) (rating.Instant, int) { return p.PeriodStart, p.Revision.Revision })
+	if err == nil && taken < int64(len(p.Notices)) {
+		err = w.putElsewhere(ctx, p)
+	}
+	if err != nil {
+		return err
+	}
+	return putInbox(ctx, w.tx, p.Notices)
+}
+
+// insertNotices puts notices into the outbox, where no current revision of another period has put them, and gives the
+// number of those that it put in. foundBy gives the period and revision that has found the n-th.
+func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice, foundBy func(n int) (rating.Instant, int)) (int64, error) {
+	insert := bulk{
+		tx: tx,
+		head: `INSERT INTO outbox (dedup_key, kind, account, package, meter, cycle_start, threshold_type, threshold, remaining,
+			record_id, at, period_start, revision, created_run, state) VALUES `,
+		tail: takeOver,
+	}
+	err := insert.rows(ctx, 15, len(notices), func(n int) ([]any, error) {
+		o := &notices[n]
+		period, revision := foundBy(n)
+		return []any{
+			o.DedupKey, o.Kind, o.Account, o.Package, o.Meter, o.CycleStart, o.ThresholdType, o.Threshold, o.Remaining,
+			o.RecordID, o.At, period, revision, run, MessagePending,
+		}, nil
+	})
+	return insert.changed, err
+}
+
+// putElsewhere writes down which notices the outbox holds for another period, whose current revision has them too.
+func (w *commitWriter) putElsewhere(ctx context.Context, p *PeriodCommit) error {
+	byKey := make(map[string]*Notice, len(p.Notices))
+	keys := make([]string, len(p.Notices))
+	for i := range p.Notices {
+		keys[i] = p.Notices[i].DedupKey
+		byKey[keys[i]] = &p.Notices[i]
+	}
+	return inChunks(keys, func(keys []string) error {
+		query, args, err := sqlx.In(`SELECT dedup_key FROM outbox WHERE dedup_key IN (?) AND NOT (period_start = ? AND revision = ?)`,
+			keys, p.PeriodStart, p.Revision.Revision)
+		if err != nil {
+			return err
+		}
+		var others []string
+		if err := w.tx.SelectContext(ctx, &others, w.tx.Rebind(query), args...); err != nil {
+			return err
+		}
+		insert := bulk{tx: w.tx, head: `INSERT INTO outbox_elsewhere (dedup_key, period_start, revision, meter, remaining, record_id, at) VALUES `}
+		return insert.rows(ctx, 7, len(others), func(i int) ([]any, error) {
+			o := byKey[others[i]]
+			return []any{o.DedupKey, p.PeriodStart, p.Revision.Revision, o.Meter, o.Remaining, o.RecordID, o.At}, nil
+		})
+	})
+}
+
+// withdraw takes back what a period no longer finds. Where another one has found it too, it is held for that one.
+func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
+	const gone = ` period_start = ? AND revision < ? AND withdrawn_run = 0`
+	var handed []struct {
+		DedupKey         string `db:"dedup_key"`
+		Period           rating.Instant
+		Revision         int
+		Meter, Remaining string
+		RecordID         string `db:"record_id"`
+		At               rating.Instant
+	}
+	err := w.tx.SelectContext(ctx, &handed, w.tx.Rebind(`SELECT dedup_key, MIN(period_start) AS period FROM outbox_elsewhere
+		WHERE dedup_key IN (SELECT dedup_key FROM outbox WHERE`+gone+`) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
+	if err != nil {
+		return err
+	}
+	for i := range handed {
+		h := &handed[i]
+		err := w.tx.GetContext(ctx, h, w.tx.Rebind(`SELECT revision, meter, remaining, record_id, at FROM outbox_elsewhere
+			WHERE dedup_key = ? AND period_start = ?`), h.DedupKey, h.Period)
+		if err != nil {
+			return err
+		}
+		_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE outbox SET period_start = ?, revision = ?,
+			at = CASE WHEN state = 'pending' THEN ? ELSE at END, meter = CASE WHEN state = 'pending' THEN ? ELSE meter END,
+			remaining = CASE WHEN state = 'pending' THEN ? ELSE remaining END, record_id = CASE WHEN state = 'pending' THEN ? ELSE record_id END
+			WHERE dedup_key = ?`), h.Period, h.Revision, h.At, h.Meter, h.Remaining, h.RecordID, h.DedupKey)
+		if err == nil {
+			_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`DELETE FROM outbox_elsewhere WHERE dedup_key = ? AND period_start = ?`), h.DedupKey, h.Period)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE outbox SET withdrawn_run = ?,
+		state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END WHERE`+gone), w.c.RunID, p.PeriodStart, p.Revision.Revision)
+	return err
+}
+
+// countFound counts the notices of a revision, wherever they stand.
+const countFound = `(SELECT COUNT(*) FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0)
+	+ (SELECT COUNT(*) FROM outbox_elsewhere WHERE period_start = ? AND revision = ?)`
+
+// Ahead is notices that are due in periods that no settlement has reached yet, found from what the newest settled one left.
+type Ahead struct {
+	Run     Run            // of the command that found them
+	Last    Hash           // the manifest of the newest settled period; the zero value: none was settled
+	Until   rating.Instant // the end of the last period that was looked at
+	Notices []AheadNotice  // all that was found
+}
+
+// AheadNotice is a notice, and the start of the period in which the settlement will find it.
+type AheadNotice struct {
+	Notice
+	PeriodStart rating.Instant
+}
+
+// ErrSettledMeanwhile is what [Store.PutAhead] fails with where another period is the newest settled one by now.
+var ErrSettledMeanwhile = errors.New("another period was settled meanwhile")
+
+// PutAhead puts notices into the outbox that are due by now and not there, under revision 0, and withdraws what was put ahead
+// before and is not found any more. The settlement of the period takes over those that it finds, and withdraws the others.
+//
+// It takes no lease, so that no settlement has to wait for it, or fails because of it. It locks the lease's row, as a commit
+// does, and then looks whether what it was found from is still what was settled last: either the commit comes first, and
+// nothing is put, or it comes later, and sees what was put.
+func (s *Store) PutAhead(ctx context.Context, a *Ahead, now rating.Instant) (put, withdrawn int64, err error) {
+	err = s.transact(ctx, func(tx *sqlx.Tx) error {
+		put, withdrawn = 0, 0
+		if _, err := s.lockLease(ctx, tx, a.Run.Site); err != nil {
+			return err
+		}
+		last, err := settledBefore(ctx, tx, rating.Never)
+		if err != nil {
+			return err
+		}
+		if last == nil && a.Last != (Hash{}) || last != nil && last.ManifestSHA256 != a.Last {
+			return ErrSettledMeanwhile
+		}
+		fresh, gone, err := compareAhead(ctx, tx, a, now)
+		if err != nil {
+			return err
+		}
+		put, withdrawn = int64(len(fresh)), int64(len(gone))
+		run := a.Run
+		if run.State = RunNothingToDo; put+withdrawn > 0 {
+			run.State = RunCommitted
+		}
+		id, err := insertRun(ctx, tx, &run)
+		if err != nil {
+			return err
+		}
+		return putAhead(ctx, tx, id, fresh, gone)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("put notices into the outbox of %s: %w", s.name, err)
+	}
+	return put, withdrawn, nil
+}
+
+// compareAhead finds out what is due and not in the outbox, or stands there otherwise and was not sent, and what was put there
+// ahead and is not found any more.
+func compareAhead(ctx context.Context, tx *sqlx.Tx, a *Ahead, now rating.Instant) (fresh []AheadNotice, gone []string, err error) {
+	found := make(map[string]*AheadNotice, len(a.Notices))
+	var due []string
+	for i := range a.Notices {
+		n := &a.Notices[i]
+		if found[n.DedupKey] = n; n.At <= now {
+			due = append(due, n.DedupKey)
+		}
+	}
+	err = tx.SelectContext(ctx, &gone, tx.Rebind(`SELECT dedup_key FROM outbox
+		WHERE revision = 0 AND withdrawn_run = 0 AND period_start < ? ORDER BY dedup_key`), a.Until)
+	if err != nil {
+		return nil, nil, err
+	}
+	gone = slices.DeleteFunc(gone, func(key string) bool { return found[key] != nil })
+	err = inChunks(due, func(keys []string) error {
+		query, args, err := sqlx.In(`SELECT dedup_key, at, period_start, revision, state FROM outbox
+			WHERE dedup_key IN (?) AND (revision = 0 AND withdrawn_run = 0 OR NOT `+heldByNobody+`)`, keys)
+		if err != nil {
+			return err
+		}
+		var rows []struct {
+			DedupKey    string `db:"dedup_key"`
+			At          rating.Instant
+			PeriodStart rating.Instant `db:"period_start"`
+			Revision    int
+			State       string
+		}
+		if err := tx.SelectContext(ctx, &rows, tx.Rebind(query), args...); err != nil {
+			return err
+		}
+		there := make(map[string]bool, len(rows))
+		for _, row := range rows {
+			n := found[row.DedupKey]
+			there[row.DedupKey] = row.Revision > 0 || row.PeriodStart == n.PeriodStart && (row.At == n.At || row.State != MessagePending)
+		}
+		for _, key := range keys {
+			if !there[key] {
+				fresh = append(fresh, *found[key])
+			}
+		}
+		return nil
+	})
+	return fresh, gone, err
+}
+
+func putAhead(ctx context.Context, tx *sqlx.Tx, run int64, fresh []AheadNotice, gone []string) error {
+	notices := make([]Notice, len(fresh))
+	for i := range fresh {
+		notices[i] = fresh[i].Notice
+	}
+	_, err := insertNotices(ctx, tx, run, notices, func(n int) (rating.Instant, int) { return fresh[n].PeriodStart, 0 })
+	if err == nil {
+		err = putInbox(ctx, tx, notices)
+	}
+	if err != nil {
+		return err
+	}
+	return inChunks(gone, func(keys []string) error {
+		return execIn(ctx, tx, `UPDATE outbox SET withdrawn_run = ?,
+			state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END WHERE revision = 0 AND withdrawn_run = 0 AND dedup_key IN (?)`, run, keys)
+	})
+}
