@@ -98,6 +98,7 @@ missing: # what could not be tested here; where CI is set, it has failed before
 
 soak: ## random worlds against the slow model for SOAK_TIME=10m
 	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'Soak|Agree|World' -v ./rating/...
+	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'TestTwoYears|TestUntouched' ./cmd/drawdown
 
 crash: ## kill the program CRASHES=1000 times at every step of a commit, and run it again
 	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|Mutants' -v ./cmd/drawdown

@@ -19,6 +19,7 @@ type Backfill struct {
 	From, To rating.Instant // periods that lie within
 	History  History
 	Keeper   StateKeeper // nil for a dry run
+	Standing Standing    // nil: each shard is computed, also where nothing has touched it
 	// Changed is told of each period that comes to something else, before anything is committed, or with a dry run dropped.
 	Changed func(was *Booked, is *PeriodReport) error
 }
@@ -39,8 +40,8 @@ type History interface {
 	Booked(ctx context.Context) ([]Booked, error)
 	// OpeningAt gives a shard's payers as the period before left them, and a hash of that.
 	OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
-	// Unseal decodes a closing state.
-	Unseal(s SealedState) ([]rating.PayerState, error)
+	// Unseal decodes a closing state; one without its content is loaded.
+	Unseal(ctx context.Context, s SealedState) ([]rating.PayerState, error)
 }
 
 // StateKeeper stores closing states that a commit is going to name.
@@ -57,6 +58,9 @@ type rewriting struct {
 	done    bool
 	changed []bool // by number
 	bucket  Bucket
+
+	standsAs       *untouched // of the batch
+	shardOfAccount []int32
 
 	// What the periods so far left: the closing state and the manifest of the last one, and the objects that were read.
 	closing  []SealedState
@@ -120,7 +124,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	}
 	books := &rewriting{
 		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
-		read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
+		shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
@@ -169,6 +173,9 @@ func (b *rewriting) next() int {
 func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report *Report) (revisions []Revision, err error) {
 	job := b.Settle
 	job.State, job.Bucket = &bookedState{b.State, b, w.periods[0].Period}, b.bucket
+	if err := b.load(ctx, w); err != nil {
+		return nil, err
+	}
 	g, err := job.gather(ctx, w)
 	if err != nil {
 		return nil, err
@@ -201,7 +208,7 @@ func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report 
 func (b *rewriting) keep(ctx context.Context, commit *Commit) error {
 	for i := range commit.Periods {
 		shards := commit.Periods[i].Shards
-		if len(shards) == 0 || shards[0].Blob == nil {
+		if !slices.ContainsFunc(shards, func(s SealedState) bool { return s.Blob != nil }) {
 			continue
 		}
 		if !b.DryRun {
@@ -229,7 +236,7 @@ func (s *bookedState) Opening(ctx context.Context, shard int) ([]rating.PayerSta
 	if s.closing == nil {
 		return s.History.OpeningAt(ctx, s.first, shard)
 	}
-	states, err := s.History.Unseal(s.closing[shard])
+	states, err := s.History.Unseal(ctx, s.closing[shard])
 	return states, s.closing[shard].SHA256, err
 }
 

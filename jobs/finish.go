@@ -197,6 +197,9 @@ func (s *Settle) checkQuantities(run *work, g *gathered, all *rated, unpriced []
 			if err != nil {
 				return err
 			}
+			if taken := run.taken(i); taken != nil {
+				taken.plus(&report)
+			}
 			expected, _ := handed[i][m].Sub(unpriced[i][m])
 			if !all.periods[i].meters[m].Balanced() || report.Settled != expected {
 				return fmt.Errorf("R4.6: period %s, meter %s: %v were to be settled, %v are, of which deducted %v, excess %v, stopped %v; "+
@@ -282,7 +285,7 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 	}
 	for i := range run.periods {
 		p := &run.periods[i]
-		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p)}
+		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i))}
 		p.Lines = all.periods[i].lines
 		p.Charges = amounts(all.periods[i].amounts)
 		c.Manifest = &Manifest{
@@ -365,8 +368,14 @@ func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {
 }
 
 // notices names what the notices of a period are about, for the outbox.
-func (s *Settle) notices(p *ratedPeriod, report *PeriodReport) []Outgoing {
+func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
 	var list []Outgoing
+	if taken != nil {
+		list = taken.Notices
+		for i := range list {
+			report.Notices[list[i].Kind.String()]++
+		}
+	}
 	for _, notices := range p.notices {
 		for _, n := range notices {
 			report.Notices[n.Kind.String()]++

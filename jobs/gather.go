@@ -33,6 +33,7 @@ type gatheredObject struct {
 	bad         bool
 	fresh       bool          // no run before has read this version of it
 	homeless    bool          // it has rows that belong to no period
+	touches     []bool        // of a backfill, by shard: it has rows of it that may not have been settled
 	late        int64         // rows of periods that were settled before the object was there
 	elsewhere   map[int]int64 // of a fresh object in a backfill: rows of other settled periods, by their number in the books
 	rejected    map[int]int64 // by period
@@ -217,6 +218,9 @@ func (o *objectSink) Records(r *rating.Records) error {
 		r = o.filter.keep(o.catalog, o.run.only, r)
 	}
 	o.countLate(&o.gathered.objects[o.number], r.Time...)
+	if o.run.rewriting != nil {
+		o.run.rewriting.touch(&o.gathered.objects[o.number], r)
+	}
 	err := o.writer.Records(r)
 	o.busy += o.clock().Sub(started)
 	return err

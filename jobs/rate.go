@@ -63,6 +63,11 @@ func (s *Settle) rate(ctx context.Context, run *work, g *gathered, revisions []R
 		})
 	}
 	group.Wait()
+	for i := range all.periods {
+		if taken := run.taken(i); taken != nil {
+			taken.add(&all.periods[i])
+		}
+	}
 	return all, context.Cause(ctx)
 }
 
@@ -115,6 +120,9 @@ func (w *shardWork) lap(n stage) {
 
 func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err error) {
 	w.last = w.Clock()
+	if w.run.takes(w.number) {
+		return w.take(ctx, all)
+	}
 	var opening []rating.PayerState
 	if w.run.opening != nil {
 		if opening, all.opening[w.number], err = w.State.Opening(ctx, w.number); err != nil {

@@ -231,6 +231,11 @@ func (s *Settle) write(ctx context.Context, run *work, g *gathered, commit *Comm
 			return revisions, fmt.Errorf("create the files of period %s: %w", p.Name, err)
 		}
 	}
+	if run.rewriting != nil {
+		if err := run.rewriting.takeOver(ctx, run, g, revisions); err != nil {
+			return revisions, err
+		}
+	}
 	rated, err := s.rate(ctx, run, g, revisions)
 	if err != nil {
 		return revisions, err

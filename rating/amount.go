@@ -70,6 +70,16 @@ func DecimalOf(quantity int64, scale int) Amount {
 	return Amount{Hi: int64(hi), Lo: lo}.negateIf(quantity < 0)
 }
 
+// UnitsOf gives the quantity of a scale that was widened by [DecimalOf]; it is not negative.
+func UnitsOf(a Amount, scale int) int64 {
+	divisor := uint64(pow10[amountScale-scale])
+	if a.Hi < 0 || uint64(a.Hi) >= divisor {
+		return 0
+	}
+	units, _ := bits.Div64(uint64(a.Hi), a.Lo, divisor)
+	return int64(units)
+}
+
 func magnitude(n int64) uint64 {
 	if n < 0 {
 		return uint64(-n) // also right for the smallest int64, whose negation wraps to itself

@@ -168,3 +168,110 @@ func settlesAs(a, b *PackageDraft) bool {
 		})
 	})
 }
+
+// PayersOf gives the payers whose settlement between two instants may come to something else by an edit of rows, in
+// ascending order; all: any payer's may. Rows that are in was alone are gone. The catalog is the one with the rows in it.
+func (c *Catalog) PayersOf(was, is *Draft, from, to Instant, config CompileConfig) (payers []int32, all bool) {
+	p := payersOf{c: c, payers: map[int32]bool{}}
+	p.accounts(was, is)
+	p.meters(was, is)
+	p.prices(was, is, c.ReachOf(was, is, config), from, to)
+	for _, d := range []*Draft{was, is} {
+		for i := range d.Packages {
+			p.account(d.Packages[i].Account)
+		}
+		for i := range d.Changes {
+			p.owner(d.Changes[i].Package)
+		}
+		for i := range d.Rules {
+			if r := &d.Rules[i]; r.Package != "" {
+				p.owner(r.Package)
+			} else {
+				p.account(r.Account)
+			}
+		}
+		for i := range d.TopUps {
+			p.account(d.TopUps[i].Account)
+		}
+	}
+	if p.all {
+		return nil, true
+	}
+	for payer := range p.payers {
+		payers = append(payers, payer)
+	}
+	slices.Sort(payers)
+	return payers, false
+}
+
+type payersOf struct {
+	c      *Catalog
+	payers map[int32]bool
+	all    bool
+}
+
+// account notes who pays for an account; none is everybody.
+func (p *payersOf) account(id string) {
+	i, known := p.c.AccountIndex([]byte(id))
+	if !known {
+		p.all = true
+		return
+	}
+	p.payers[p.c.Accounts[i].Payer] = true
+}
+
+func (p *payersOf) owner(pkg string) {
+	i, known := p.c.PackageIndex(pkg)
+	if !known {
+		p.all = true
+		return
+	}
+	p.payers[p.c.Accounts[p.c.Packages[i].Account].Payer] = true
+}
+
+// accounts: an account that is new has rows that were quarantined so far.
+func (p *payersOf) accounts(was, is *Draft) {
+	old := byID(was.Accounts, func(d *AccountDraft) string { return d.ID })
+	for i := range is.Accounts {
+		edited := &is.Accounts[i]
+		before := old[edited.ID]
+		delete(old, edited.ID)
+		if before != nil && [4]string{before.Payer, before.TimeZone, before.Currency, before.Balance} ==
+			[4]string{edited.Payer, edited.TimeZone, edited.Currency, edited.Balance} {
+			continue
+		}
+		p.account(edited.ID)
+		if before != nil && before.Payer != "" {
+			p.account(before.Payer)
+		}
+	}
+	p.all = p.all || len(old) > 0
+}
+
+func (p *payersOf) meters(was, is *Draft) {
+	old := byID(was.Meters, func(d *MeterDraft) string { return d.ID })
+	for i := range is.Meters {
+		edited := &is.Meters[i]
+		before := old[edited.ID]
+		delete(old, edited.ID)
+		p.all = p.all || before == nil || before.Scale != edited.Scale || before.Max != edited.Max
+	}
+	p.all = p.all || len(old) > 0
+}
+
+func (p *payersOf) prices(was, is *Draft, reaches []Reach, from, to Instant) {
+	old := byID(was.Prices, func(d *PriceDraft) string { return d.ID })
+	for i := range is.Prices {
+		edited := &is.Prices[i]
+		before := old[edited.ID]
+		delete(old, edited.ID)
+		if !slices.ContainsFunc(reaches, func(r Reach) bool { return r.Kind == KindPrice && r.Index == i && r.From < to && r.To > from }) {
+			continue
+		}
+		p.account(edited.Account)
+		if before != nil {
+			p.account(before.Account)
+		}
+	}
+	p.all = p.all || len(old) > 0
+}

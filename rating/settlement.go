@@ -1,5 +1,7 @@
 package rating
 
+import "slices"
+
 // Period is what is settled at a time: [Start, End).
 type Period struct {
 	Start, End Instant
@@ -102,6 +104,12 @@ var noticeKindNames = [...]string{
 }
 
 func (k NoticeKind) String() string { return noticeKindNames[k] }
+
+// ParseNoticeKind reads what String writes.
+func ParseNoticeKind(name string) (NoticeKind, bool) {
+	i := slices.Index(noticeKindNames[:], name)
+	return NoticeKind(max(i, 0)), i >= 0
+}
 
 // Notice is something that the owner of an account is to be told.
 type Notice struct {

@@ -60,6 +60,7 @@ func compareRevisions(before, after *published) (periodChange, error) {
 		Period: after.name, Was: before.current.Revision, Is: after.current.Revision,
 		Charges: []chargeChange{}, Packages: []packageChange{},
 	}
+	before, after = before.besides(after), after.besides(before)
 	charges, packages := map[[3]string]*chargeChange{}, map[[2]string]*packageChange{}
 	for _, side := range []struct {
 		p    *published

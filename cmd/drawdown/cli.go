@@ -75,6 +75,7 @@ type process struct {
 	stdoutTerminal, stderrTerminal bool
 
 	tamper     func(*jobs.Settle)      // of tests: makes parts of the job fail
+	watch      func(*jobs.Backfill)    // of tests: looks at what is taken over, or has all computed
 	notifyHook func(step string) error // of tests: stops or kills a delivery
 }
 

@@ -33,6 +33,7 @@ type site struct {
 	t      testing.TB
 	dir    string
 	tamper func(*jobs.Settle)
+	watch  func(*jobs.Backfill)
 	memory byteSize
 	state  string // a database of PostgreSQL; "": an SQLite file
 	remote string // where the bucket is that holds usage and settlements; "": they are in folders
@@ -154,7 +155,7 @@ func (s *site) write(name string, content []byte) {
 
 func (s *site) app(now time.Time) *app {
 	a := newApp(now)
-	a.tamper, a.flags.Memory = s.tamper, memorySize(s.memory)
+	a.tamper, a.watch, a.flags.Memory = s.tamper, s.watch, memorySize(s.memory)
 	return a
 }
 

@@ -83,6 +83,22 @@ func (p *published) files(table string) []settlement.Source {
 	return files
 }
 
+// besides leaves out the files that another revision has, too.
+func (p *published) besides(other *published) *published {
+	has := map[string]bool{}
+	for _, f := range other.manifest.Files {
+		has[f.Name+f.SHA256.String()] = true
+	}
+	own, manifest := *p, *p.manifest
+	own.manifest, manifest.Files = &manifest, nil
+	for _, f := range p.manifest.Files {
+		if !has[f.Name+f.SHA256.String()] {
+			manifest.Files = append(manifest.Files, f)
+		}
+	}
+	return &own
+}
+
 func (p *published) file(name string) settlement.Source { return p.output.File(path.Join(p.dir, name)) }
 
 // balances gives the rows of balances.

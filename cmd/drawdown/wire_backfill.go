@@ -101,11 +101,15 @@ func (a *app) backfillIn(
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
 		History: past, Keeper: past,
+		Standing: &standing{store: st, output: stands, config: c, used: used, now: rating.InstantOf(a.now), runs: map[int64]*store.Run{}},
 		Changed: func(was *jobs.Booked, is *jobs.PeriodReport) error {
 			change, err := changeOf(stands, out, was, is)
 			changes = append(changes, change)
 			return err
 		},
+	}
+	if a.watch != nil {
+		a.watch(back)
 	}
 	report, err = back.Run(ctx)
 	if err = errors.Join(err, closeJob()); err != nil {
@@ -140,7 +144,10 @@ func (h *history) OpeningAt(ctx context.Context, p rating.Period, shard int) ([]
 	return h.opening(ctx, p.Start, shard)
 }
 
-func (h *history) Unseal(s jobs.SealedState) ([]rating.PayerState, error) {
+func (h *history) Unseal(ctx context.Context, s jobs.SealedState) ([]rating.PayerState, error) {
+	if s.Blob == nil {
+		return openState(ctx, h.store, h.catalog, s.SHA256)
+	}
 	return store.DecodeState(h.catalog, s.Blob)
 }
 

@@ -24,7 +24,7 @@ const (
 type usedCatalog struct {
 	*rating.Catalog
 	sha256 [32]byte
-	copy   *store.CatalogCopy // to be kept with what is settled; nil where nothing is written
+	copy   *store.CatalogCopy // to be kept with what is settled; nil where nothing is
 }
 
 // catalogIn gives the catalog that settle uses: the database's rows, with those of the configuration's files over them.
@@ -63,7 +63,7 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 
 // identify finds the catalog's hash, and for one that settles makes the copy that is kept.
 func (u *usedCatalog) identify(ctx context.Context, st *store.Store, draft *rating.Draft, use catalogUse) (err error) {
-	if use != settleWith {
+	if use == lookUp {
 		u.sha256 = store.HashDraft(draft)
 		return nil
 	}

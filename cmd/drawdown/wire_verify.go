@@ -310,6 +310,15 @@ func (r *archivedRevision) translate(sum [32]byte) error {
 	for _, h := range m.ClosingSHA256 {
 		r.manifest.ClosingSHA256 = append(r.manifest.ClosingSHA256, hash32(h))
 	}
+	for _, t := range m.Totals.Meters {
+		r.manifest.Meters = append(r.manifest.Meters, jobs.MeterReport{
+			Meter: t.Meter, Settled: rating.Amount(t.Settled), Deducted: rating.Amount(t.Deducted), Excess: rating.Amount(t.Excess),
+			Stopped: rating.Amount(t.Stopped),
+		})
+	}
+	for _, c := range m.Totals.Amounts {
+		r.manifest.Amounts = append(r.manifest.Amounts, jobs.CurrencyAmount{Currency: c.Currency, Amount: rating.Amount(c.Amount)})
+	}
 	for i := range m.Inputs {
 		in := &m.Inputs[i]
 		known := jobs.Known{Object: jobs.Object{Key: in.Key, Size: in.Size}, SHA256: hash32(in.SHA256)}

@@ -45,6 +45,8 @@ func (s *bucketStorage) makeDir(name string) error {
 	return s.bucket.List(s.ctx, name+"/", func(bucket.Object) error { return fs.ErrExist })
 }
 
+func (s *bucketStorage) link(string, string) error { return errors.ErrUnsupported }
+
 func (s *bucketStorage) create(string) (io.WriteCloser, error) { return s.bucket.TempFile() }
 
 func (s *bucketStorage) close(name string, file io.WriteCloser, size int64) error {

@@ -53,6 +53,9 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if w.taken {
+		return r.checkTaken(ctx, w, file)
+	}
 	hash := sha256.New()
 	read := summed{to: hash}
 	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), make([]byte, 1<<18)); err != nil {

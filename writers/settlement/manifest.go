@@ -311,6 +311,9 @@ func (r *Revision) compareTotals(m *Manifest) error {
 		}
 	}
 	sums := all.sums(r.names)
+	if r.taken != nil {
+		sums.Add(r.taken)
+	}
 	faults := sums.differ(&m.Totals)
 	if quarantined != m.Totals.Rows.Quarantined {
 		faults = append(faults, errQuarantine(quarantined, m.Totals.Rows.Quarantined))

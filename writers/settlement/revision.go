@@ -70,6 +70,7 @@ type Revision struct {
 
 	mu      sync.Mutex
 	written []written
+	taken   *Sums // of lines in files that were taken over; nil: none were
 	checked bool
 }
 
@@ -80,6 +81,7 @@ type written struct {
 	table   table
 	digests []digest
 	tally   *tally // of lines and charges
+	taken   bool   // over, from another revision
 }
 
 // Create starts a revision in a folder of its own. Its token is new to each run, so two runs never share the folder.

@@ -23,6 +23,7 @@ import (
 // and are never overwritten, but for current.json. Names have slashes.
 type storage interface {
 	making
+	linking
 	lasting
 	finding
 	removing
@@ -36,6 +37,11 @@ type making interface {
 	create(name string) (io.WriteCloser, error)
 	// close completes a file. It is an error, here or when the file is opened or synced, if there was one of this name.
 	close(name string, file io.WriteCloser, size int64) error
+}
+
+type linking interface {
+	// link makes a completed file one of another name, too; it gives errors.ErrUnsupported where it cannot.
+	link(name, as string) error
 }
 
 type lasting interface {
@@ -165,6 +171,16 @@ func (f folder) create(name string) (io.WriteCloser, error) {
 		return nil, err // not a nil *os.File
 	}
 	return file, nil
+}
+
+func (f folder) link(name, as string) error {
+	err := f.root.Link(name, as)
+	if err == nil {
+		f.unsynced.note(as, true)
+	} else if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(errors.ErrUnsupported, err) // of the file system, or of Windows
+	}
+	return err
 }
 
 func (f folder) close(name string, file io.WriteCloser, _ int64) error {

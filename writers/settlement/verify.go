@@ -100,6 +100,23 @@ func (s *Sums) Add(other *Sums) {
 	}
 }
 
+// Without takes the sums of a part away.
+func (s *Sums) Without(part *Sums) {
+	less := func(a, b rating.Amount) rating.Amount {
+		d, _ := a.Sub(b)
+		return d
+	}
+	for id, m := range part.Meters {
+		n := s.Meters[id]
+		s.Meters[id] = MeterSum{
+			less(n.Deducted, m.Deducted), less(n.Excess, m.Excess), less(n.Stopped, m.Stopped), less(n.Charged, m.Charged),
+		}
+	}
+	for currency, amount := range part.Amounts {
+		s.Amounts[currency] = less(s.Amounts[currency], amount)
+	}
+}
+
 // NewSums gives sums of nothing.
 func NewSums() *Sums {
 	return &Sums{map[string]MeterSum{}, map[string]rating.Amount{}, map[string]rating.Amount{}}

@@ -358,3 +358,98 @@ func cutText(s string) (text, rest string, ok bool) {
 	}
 	return s[n : n+int(length)], s[n+int(length):], true
 }
+
+// CompareCatalog gives the rows in which a kept catalog and a copy differ: as they were, and as they are. Only the chunks
+// that the two do not share are looked at.
+func (s *Store) CompareCatalog(ctx context.Context, hash Hash, c *CatalogCopy) (was, is *rating.Draft, err error) {
+	var stored []byte
+	err = s.get(ctx, &stored, `SELECT chunks FROM catalog WHERE sha256 = ?`, hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotKept
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("load catalog %s from %s: %w", hash, s.name, err)
+	}
+	before, now := map[Hash]bool{}, map[Hash]bool{}
+	for _, h := range hashesOf(stored) {
+		before[h] = true
+	}
+	for _, h := range c.chunks {
+		now[h] = true
+	}
+	was, is = &rating.Draft{}, &rating.Draft{}
+	tables, memo := catalogTables(), newMemo()
+	err = s.eachChunk(ctx, hash, now, func(_ Hash, content string) error { return addChunk(tables, was, memo, content) })
+	if err == nil {
+		err = s.eachOf(ctx, c, before, func(content string) error { return addChunk(tables, is, memo, content) })
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("compare catalog %s in %s: %w", hash, s.name, err)
+	}
+	return differing(was, is)
+}
+
+// eachOf visits the chunks of a copy, those that it brings and those that the database has, but for those left out.
+func (s *Store) eachOf(ctx context.Context, c *CatalogCopy, without map[Hash]bool, visit func(content string) error) error {
+	fresh := map[Hash][]byte{}
+	for i := range c.fresh {
+		fresh[c.fresh[i].SHA256] = c.fresh[i].Content
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkSize))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	for some := range slices.Chunk(c.chunks, 256) {
+		some = slices.DeleteFunc(slices.Clone(some), func(h Hash) bool { return without[h] })
+		absent := slices.DeleteFunc(slices.Clone(some), func(h Hash) bool { return fresh[h] != nil })
+		contents := map[Hash][]byte{}
+		if len(absent) > 0 {
+			if contents, err = s.chunkContents(ctx, absent); err != nil {
+				return err
+			}
+		}
+		for _, chunk := range some {
+			packed := fresh[chunk]
+			if packed == nil {
+				packed = contents[chunk]
+			}
+			content, err := z.DecodeAll(packed, nil)
+			if err != nil || Hash(sha256.Sum256(content)) != chunk {
+				return fmt.Errorf("%w: its chunk %s has another hash, or is not there", errDamagedCatalog, chunk)
+			}
+			if err := visit(string(content)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// differing leaves out the rows that two drafts have alike.
+func differing(was, is *rating.Draft) (old, edited *rating.Draft, err error) {
+	old, edited = &rating.Draft{}, &rating.Draft{}
+	for _, t := range catalogTables() {
+		v, u := make([]string, len(t.columns)), make([]string, len(t.columns))
+		index, same := t.index(was), make([]bool, t.count(was))
+		var key [3]string
+		for i := range t.count(is) {
+			t.key(is, i, key[:])
+			if n, known := index[key]; known {
+				if err := errors.Join(t.values(was, int(n), v), t.values(is, i, u)); err != nil {
+					return nil, nil, err
+				}
+				if same[n] = slices.Equal(v, u); same[n] {
+					continue
+				}
+			}
+			t.share(edited, is, i)
+		}
+		for n := range same {
+			if !same[n] {
+				t.share(old, was, n)
+			}
+		}
+	}
+	return old, edited, nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"drawdown/jobs"
+	"drawdown/rating"
+)
+
+// BenchmarkBackfill settles ten days of 20,000 accounts again after late usage of one account: all of it, and with what
+// nothing has touched taken over.
+func BenchmarkBackfill(b *testing.B) {
+	const accounts, days = 20_000, 10
+	for _, shards := range []int{16, 64} {
+		s := emptySite(b)
+		s.configure("reminder_days: []\n", fmt.Sprintf("shards: %d", shards), "start: 2026-10-01")
+		var catalog, usage bytes.Buffer
+		fmt.Fprintf(&catalog, "meters: [{id: calls}]\nprices: [{id: list, meter: calls, model: flat, price: 2}]\naccounts:\n")
+		random := rand.New(rand.NewPCG(1, 1))
+		start := time.Date(2026, 9, 30, 22, 0, 0, 0, time.UTC) // midnight of the world's zone
+		for i := range accounts {
+			fmt.Fprintf(&catalog, "  - {id: a%05d}\n", i)
+			for n := range 10 {
+				fmt.Fprintf(&usage, `{"id":"r%d-%d","account":"a%05d","meter":"calls","quantity":%d,"time":%q}`+"\n", i, n, i, 1+random.IntN(20),
+					spell(start.Add(time.Duration(random.Int64N(days*86400))*time.Second)))
+			}
+		}
+		fmt.Fprintf(&catalog, "packages:\n")
+		for i := range 2 * accounts {
+			fmt.Fprintf(&catalog, "  - {id: p%05d, account: a%05d, kind: pay_per_use, quota: 50, effective: 2026-09-01, expires: 2027-01-01, covers: [{meter: calls}]}\n", i, i/2)
+		}
+		s.write("catalog.yaml", catalog.Bytes())
+		s.write("usage/a.ndjson", usage.Bytes())
+		now, until := start.AddDate(0, 1, 0), rating.InstantOf(start.AddDate(0, 0, days))
+		s.settleUntil(now, until)
+		s.rewriteConfig("catalog: ./catalog.yaml\n", "") // from now on it is that of the database
+		late := 0
+		for _, whole := range []bool{true, false} {
+			name := map[bool]string{true: "all is computed", false: "the untouched is taken over"}[whole]
+			b.Run(fmt.Sprintf("shards=%d/one account is late/%s", shards, name), func(b *testing.B) {
+				s.watch = func(back *jobs.Backfill) {
+					if whole {
+						back.Standing = nil
+					}
+				}
+				for b.Loop() {
+					b.StopTimer()
+					late++
+					s.write(fmt.Sprintf("usage/late-%d.ndjson", late), fmt.Appendf(nil, `{"id":"late-%d","account":"a00007","meter":"calls","quantity":1,"time":%q}`+"\n", late, spell(start)))
+					b.StartTimer()
+					report, _, err := s.app(now).backfill(s.config(), backfillPlan{from: rating.InstantOf(start), to: until})
+					if err != nil || len(report.Periods) != days {
+						b.Fatal(report, err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"drawdown/jobs"
+	"drawdown/rating"
+)
+
+// takings counts the shards that a backfill takes over.
+type takings struct {
+	jobs.Standing
+	shards *atomic.Int64
+}
+
+func (t takings) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {
+	for _, taken := range shards {
+		if taken {
+			t.shards.Add(1)
+		}
+	}
+	return t.Standing.TakeOver(ctx, r, p, shards)
+}
+
+// TestUntouchedShardsAreTakenOver (R5.4): whatever is edited, a backfill that computes only what something has touched comes
+// to the bytes, states, notices and manifests of one that computes all.
+func TestUntouchedShardsAreTakenOver(t *testing.T) {
+	t.Parallel()
+	var taken, whole atomic.Int64
+	t.Run("worlds", func(t *testing.T) {
+		for seed := range uint64(soakTimes(8)) {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(400+seed, worldShape{records: 700, days: 4, homeless: seed%3 == 0})
+				lazy, full := newSite(t, w, "shards: 5"), newSite(t, w, "shards: 5")
+				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
+				lazy.watch = func(b *jobs.Backfill) { b.Standing = takings{b.Standing, &taken} }
+				late := w.objects[int(seed)%len(w.objects)].name
+				for _, s := range []*site{lazy, full} {
+					if err := os.Remove(s.path("usage/" + late)); err != nil {
+						t.Fatal(err)
+					}
+					s.settle(w)
+				}
+				random := rand.New(rand.NewPCG(seed, 5))
+				for step := range 6 {
+					edit := edits()[(int(seed)+step+random.IntN(2))%len(edits())]
+					from := rating.InstantOf(w.start.AddDate(0, 0, random.IntN(3)))
+					var reports [2]*jobs.Report
+					for i, s := range []*site{lazy, full} {
+						edit.do(s, w, rand.New(rand.NewPCG(seed, uint64(step))))
+						before := taken.Load()
+						reports[i], _ = s.backfilled(w, from, w.until(), false)
+						if i == 0 && taken.Load() == before {
+							whole.Add(1)
+						}
+					}
+					at := fmt.Sprintf("step %d, %s", step, edit.what)
+					reports[0].Elapsed, reports[0].Stages, reports[1].Elapsed, reports[1].Stages = 0, nil, 0, nil
+					same(t, at+": periods", reports[1].Periods, reports[0].Periods)
+					same(t, at+": rows", reports[1].Rows, reports[0].Rows)
+					same(t, at+": files", full.current(), lazy.current())
+					same(t, at+": state", full.visible(), lazy.visible())
+				}
+				wantSound(t, lazy.verify(w, true))
+			})
+		}
+	})
+	if taken.Load() == 0 || whole.Load() == 0 {
+		t.Errorf("%d shards were taken over, and %d backfills computed all", taken.Load(), whole.Load())
+	}
+}
+
+// edited is what may happen to a site.
+type edited struct {
+	what string
+	do   func(s *site, w *world, random *rand.Rand)
+}
+
+func edits() []edited {
+	account := func(s *site, w *world, random *rand.Rand) string {
+		return w.catalog["accounts"][random.IntN(len(w.catalog["accounts"]))].(map[string]any)["id"].(string)
+	}
+	usage := func(s *site, w *world, name, account string, random *rand.Rand) {
+		text := ""
+		for range 1 + random.IntN(3) {
+			text += fmt.Sprintf(`{"id": "late-%d", "account": %q, "meter": "calls", "quantity": %d, "time": %q}`+"\n", random.IntN(1000), account,
+				random.IntN(5), spell(w.start.AddDate(0, 0, random.IntN(4)).Add(3600e9)))
+		}
+		s.write("usage/"+name, []byte(text))
+	}
+	apply := func(s *site, w *world, yaml string) {
+		s.write("edit.yaml", []byte(yaml))
+		if code, out := s.run(s.t.(*testing.T), w.later(), "catalog", "apply", s.path("edit.yaml")); code != exitDone && code != exitWaiting {
+			s.t.Fatal(out)
+		}
+	}
+	return []edited{
+		{"nothing", func(*site, *world, *rand.Rand) {}},
+		{"a late object of one account", func(s *site, w *world, random *rand.Rand) {
+			usage(s, w, fmt.Sprintf("late-%d.ndjson", random.IntN(1000)), account(s, w, random), random)
+		}},
+		{"an object is replaced", func(s *site, w *world, random *rand.Rand) {
+			usage(s, w, "late-x.ndjson", account(s, w, random), random)
+		}},
+		{"an object that was there is gone", func(s *site, w *world, random *rand.Rand) {
+			_ = os.Remove(s.path("usage/late-x.ndjson")) // it may never have come
+		}},
+		{"an object is touched", func(s *site, w *world, random *rand.Rand) {
+			for i := range w.objects {
+				if content, err := os.ReadFile(s.path("usage/" + w.objects[i].name)); err == nil {
+					s.write("usage/"+w.objects[i].name, content)
+				}
+			}
+		}},
+		{"a part of the world comes late", func(s *site, w *world, random *rand.Rand) {
+			for i := range w.objects {
+				s.write("usage/"+w.objects[i].name, w.objects[i].content(s.t))
+			}
+		}},
+		{"a package is bought for the past", func(s *site, w *world, random *rand.Rand) {
+			apply(s, w, fmt.Sprintf("packages: [{id: bought-%d, account: %s, kind: pay_per_use, quota: 7, effective: %q, expires: 2027-02-01, covers: [{meter: calls}]}]",
+				random.IntN(1000), account(s, w, random), spell(w.start.AddDate(0, 0, random.IntN(3)))))
+		}},
+		{"an account comes, that had usage", func(s *site, w *world, random *rand.Rand) {
+			usage(s, w, fmt.Sprintf("stranger-%d.ndjson", random.IntN(1000)), "stranger", random)
+			if random.IntN(2) == 0 {
+				apply(s, w, "accounts: [{id: stranger}]")
+			}
+		}},
+		{"names change", func(s *site, w *world, random *rand.Rand) {
+			apply(s, w, "accounts: [{id: bystander, name: somebody "+fmt.Sprint(random.IntN(9))+"}]")
+		}},
+		{"an alert rule of an account", func(s *site, w *world, random *rand.Rand) {
+			apply(s, w, fmt.Sprintf("accounts: [{id: bystander}]\nalert_rules: [{id: edit-%d, account: bystander, type: percentage, thresholds: [%d]}]", random.IntN(3), 1+random.IntN(90)))
+		}},
+		{"a price changes", func(s *site, w *world, random *rand.Rand) {
+			text := string(w.catalogYAML(s.t))
+			price := regexp.MustCompile(`price: "?0\.\d`)
+			n := 0
+			edit := price.ReplaceAllStringFunc(text, func(old string) string {
+				if n++; n == 1+random.IntN(2) {
+					return strings.Replace(old, "0.", fmt.Sprintf("%d.", 1+random.IntN(3)), 1)
+				}
+				return old
+			})
+			s.write("catalog.yaml", []byte(edit))
+		}},
+	}
+}
+
+// soakTimes is how many random worlds there are: more of them in make soak.
+func soakTimes(n int) int {
+	if os.Getenv("TEST_SOAK") != "" {
+		return 25 * n
+	}
+	return n
+}

@@ -1,0 +1,323 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"drawdown/rating"
+)
+
+// Standing is what stands of the periods that a backfill settles again: shards that nothing has touched since are taken
+// over as they are (R5.4). Usage is read all the same, so that the control totals of the run are of what is there now, and
+// what was taken over must fit to them.
+type Standing interface {
+	Of(ctx context.Context, was *Booked) (*StandingPeriod, error)
+	// Edited gives the payers that the catalog was edited for since, in what can matter between two instants; all: any may
+	// be meant.
+	Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, all bool, err error)
+	// TakeOver makes the files of shards files of a revision, too.
+	TakeOver(ctx context.Context, r Revision, p *StandingPeriod, shards []bool) (*TakenOver, error)
+}
+
+// StandingPeriod is the current revision of a period, as it was made.
+type StandingPeriod struct {
+	Manifest *ArchivedManifest
+	Key      string        // of the manifest
+	Closing  []SealedState // by shard, without their contents
+	Alike    bool          // this program and this configuration made it, after the period had ended
+	Unpriced []string      // accounts with records that had no price
+}
+
+// TakenOver is what stands in files that were taken over.
+type TakenOver struct {
+	Meters  []MeterReport
+	Amounts []CurrencyAmount
+	Lines   int64
+	Notices []Outgoing
+}
+
+// untouched is what a batch of a backfill need not compute.
+type untouched struct {
+	periods []*StandingPeriod
+	shards  []bool // by number; nil: each is computed
+	taken   []*TakenOver
+}
+
+// load reads what stands of a batch.
+func (b *rewriting) load(ctx context.Context, w *work) error {
+	b.standsAs = &untouched{}
+	if b.Standing == nil {
+		return nil
+	}
+	for i := range w.periods {
+		p, err := b.Standing.Of(ctx, b.standing(i))
+		if err != nil {
+			return fmt.Errorf("read what stands of period %s: %w", w.periods[i].Name, err)
+		}
+		b.standsAs.periods = append(b.standsAs.periods, p)
+	}
+	return nil
+}
+
+// touch notes the shards that have rows of an object which may say something else than what was settled.
+func (b *rewriting) touch(o *gatheredObject, r *rating.Records) {
+	if len(b.standsAs.periods) == 0 || !o.fresh && b.standsAs.settled(&o.Known) {
+		return
+	}
+	if o.touches == nil {
+		o.touches = make([]bool, b.Shards)
+	}
+	for _, account := range r.Account {
+		o.touches[b.shardOfAccount[account]] = true
+	}
+}
+
+// settled tells whether the standing periods were settled with an object as it is.
+func (u *untouched) settled(o *Known) bool {
+	listed := false
+	for _, p := range u.periods {
+		in := p.input(o.Key)
+		if in != nil && in.SHA256 != o.SHA256 || in == nil && o.mayHold(p.Manifest.Period) {
+			return false
+		}
+		listed = listed || in != nil
+	}
+	return listed
+}
+
+func (p *StandingPeriod) input(key string) *Input {
+	i, found := slices.BinarySearchFunc(p.Manifest.Inputs, key, func(in Input, key string) int {
+		if in.Key < key {
+			return -1
+		} else if in.Key > key {
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		return nil
+	}
+	return &p.Manifest.Inputs[i]
+}
+
+// find tells which shards nothing has touched: neither usage, nor the catalog, nor what they open with.
+func (b *rewriting) find(ctx context.Context, w *work, g *gathered) error {
+	u := b.standsAs
+	if len(u.periods) == 0 || !u.chained() {
+		return nil
+	}
+	touched := make([]bool, b.Shards)
+	if !u.byUsage(g, touched) {
+		return nil
+	}
+	opening, err := b.opens(ctx)
+	if err != nil {
+		return err
+	}
+	for n, was := range u.periods[0].Manifest.OpeningSHA256 {
+		touched[n] = touched[n] || opening[n] != was
+	}
+	if whole, err := b.byCatalog(ctx, w, touched); whole || err != nil {
+		return err
+	}
+	shards := make([]bool, b.Shards)
+	for n := range shards {
+		shards[n] = !touched[n]
+	}
+	if slices.Contains(shards, true) {
+		u.shards = shards
+	}
+	return nil
+}
+
+// chained tells whether the periods were made alike, and each from what the one before left.
+func (u *untouched) chained() bool {
+	for i, p := range u.periods {
+		m := p.Manifest
+		if !p.Alike || len(m.ClosingSHA256) != len(p.Closing) || i > 0 && !slices.Equal(m.OpeningSHA256, u.periods[i-1].Manifest.ClosingSHA256) {
+			return false
+		}
+		for n := range p.Closing {
+			if p.Closing[n].SHA256 != m.ClosingSHA256[n] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// byUsage marks the shards of what has come. False: something has gone, or is another one, so that nobody knows whose rows
+// it had.
+func (u *untouched) byUsage(g *gathered, touched []bool) bool {
+	there := map[string]*gatheredObject{}
+	for i := range g.objects {
+		o := &g.objects[i]
+		there[o.Key] = o
+		if o.bad {
+			return false
+		}
+		if !u.settled(&o.Known) {
+			for n, t := range o.touches {
+				touched[n] = touched[n] || t
+			}
+		}
+	}
+	for _, p := range u.periods {
+		for i := range p.Manifest.Inputs {
+			in := &p.Manifest.Inputs[i]
+			if o := there[in.Key]; o == nil || o.SHA256 != in.SHA256 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// opens gives the hashes of the states that the batch opens with, by shard; none where nothing was settled before.
+func (b *rewriting) opens(ctx context.Context) (hashes [][32]byte, err error) {
+	hashes = make([][32]byte, b.Shards)
+	switch {
+	case b.closing != nil:
+		for n := range b.closing {
+			hashes[n] = b.closing[n].SHA256
+		}
+	case b.first > 0:
+		before, err := b.Standing.Of(ctx, &b.all[b.first-1])
+		if err != nil {
+			return nil, fmt.Errorf("read what stands of period %s: %w", b.all[b.first-1].Name, err)
+		}
+		copy(hashes, before.Manifest.ClosingSHA256)
+	}
+	return hashes, nil
+}
+
+// byCatalog marks the shards that the catalog was edited for; true: it may have been for any.
+func (b *rewriting) byCatalog(ctx context.Context, w *work, touched []bool) (whole bool, err error) {
+	from, to := w.periods[0].Period.Start, w.newest().Period.End
+	catalogs := map[[32]byte]bool{b.CatalogSHA256: true}
+	for _, p := range b.standsAs.periods {
+		if sum := p.Manifest.CatalogSHA256; !catalogs[sum] {
+			catalogs[sum] = true
+			payers, all, err := b.Standing.Edited(ctx, sum, from, to)
+			if all || err != nil {
+				return true, err
+			}
+			for _, payer := range payers {
+				touched[b.shardOf(payer)] = true
+			}
+		}
+		for _, id := range p.Unpriced {
+			account, known := b.Catalog.AccountIndex([]byte(id))
+			if !known {
+				return true, nil
+			}
+			touched[b.shardOf(b.Catalog.Accounts[account].Payer)] = true
+		}
+	}
+	return false, nil
+}
+
+// takeOver makes the files of untouched shards files of the new revisions, periods side by side.
+func (b *rewriting) takeOver(ctx context.Context, w *work, g *gathered, revisions []Revision) error {
+	if err := b.find(ctx, w, g); err != nil || b.standsAs.shards == nil {
+		return err
+	}
+	u := b.standsAs
+	u.taken = make([]*TakenOver, len(w.periods))
+	err := side(ctx, b.Workers, len(w.periods), func(ctx context.Context, i int) (err error) {
+		u.taken[i], err = b.Standing.TakeOver(ctx, revisions[i], u.periods[i], u.shards)
+		return err
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		u.shards, u.taken = nil, nil
+		return nil
+	}
+	return err
+}
+
+// takes tells whether a shard is taken over.
+func (w *work) takes(shard int) bool {
+	return w.rewriting != nil && w.rewriting.standsAs.shards != nil && w.rewriting.standsAs.shards[shard]
+}
+
+// taken gives what was taken over of a period; nil: nothing.
+func (w *work) taken(period int) *TakenOver {
+	if w.rewriting == nil || w.rewriting.standsAs.taken == nil {
+		return nil
+	}
+	return w.rewriting.standsAs.taken[period]
+}
+
+// take goes through the records of a shard that is taken over, so that they are counted, and gives what it closed with.
+func (w *shardWork) take(ctx context.Context, all *rated) error {
+	cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
+	if err != nil {
+		return err
+	}
+	for cursor.NextPayer() && ctx.Err() == nil {
+		for cursor.NextPeriod() {
+			for cursor.NextBatch() {
+				continue
+			}
+		}
+	}
+	if err := errors.Join(cursor.Close(), ctx.Err()); err != nil {
+		return fmt.Errorf("count the records of shard %d: %w", w.number, err)
+	}
+	w.lap(stageSort)
+	for n, d := range w.stages {
+		w.run.stages.add(stage(n), d)
+	}
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	u := w.run.rewriting.standsAs
+	if len(all.opening) > 0 {
+		all.opening[w.number] = u.periods[0].Manifest.OpeningSHA256[w.number]
+	}
+	for i, p := range u.periods {
+		all.periods[i].closing[w.number] = p.Closing[w.number]
+	}
+	return nil
+}
+
+// add adds what was taken over to the sums of what was computed.
+func (t *TakenOver) add(p *ratedPeriod) {
+	p.lines += t.Lines
+	for _, a := range t.Amounts {
+		if a.Amount.Sign() != 0 {
+			p.amounts[a.Currency], _ = p.amounts[a.Currency].Add(a.Amount)
+		}
+	}
+}
+
+// plus adds the units of a meter that were taken over.
+func (t *TakenOver) plus(r *MeterReport) {
+	i := slices.IndexFunc(t.Meters, func(m MeterReport) bool { return m.Meter == r.Meter })
+	if i < 0 {
+		return
+	}
+	m := &t.Meters[i]
+	for _, sum := range []struct{ to, from *rating.Amount }{
+		{&r.Settled, &m.Settled}, {&r.Deducted, &m.Deducted}, {&r.Excess, &m.Excess}, {&r.Stopped, &m.Stopped},
+	} {
+		*sum.to, _ = sum.to.Add(*sum.from) // what the manifest had as a whole
+	}
+}
+
+// shardsOfAccounts gives the shard of each account's payer.
+func (s *Settle) shardsOfAccounts() []int32 {
+	shards := make([]int32, len(s.Catalog.Accounts))
+	byPayer := map[int32]int32{}
+	for i := range s.Catalog.Accounts {
+		payer := s.Catalog.Accounts[i].Payer
+		n, known := byPayer[payer]
+		if !known {
+			n = int32(s.shardOf(payer))
+			byPayer[payer] = n
+		}
+		shards[i] = n
+	}
+	return shards
+}

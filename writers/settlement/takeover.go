@@ -1,0 +1,69 @@
+package settlement
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+)
+
+// TakeOver makes files of another revision files of this one, too, as they stand: they were checked when they were written,
+// and what counts now is that they are still what its manifest says. Where they lie in the same folder they are linked, and
+// copied otherwise. Sums are what their lines add up to.
+func (r *Revision) TakeOver(ctx context.Context, from *Output, dir string, files []File, sums *Sums) error {
+	for _, f := range files {
+		t := tableNamed(f.Table)
+		if t < 0 {
+			return fmt.Errorf("take %s over: there is no table %q", f.Name, f.Table)
+		}
+		if err := r.takeOver(ctx, from, path.Join(dir, f.Name), &f); err != nil {
+			return fmt.Errorf("take %s over: %w", path.Join(dir, f.Name), err)
+		}
+		r.mu.Lock()
+		r.written, r.checked = append(r.written, written{File: f, table: t, taken: true}), false
+		r.mu.Unlock()
+	}
+	r.taken = sums
+	return nil
+}
+
+func (r *Revision) takeOver(ctx context.Context, from *Output, name string, f *File) (err error) {
+	as := path.Join(r.dir, f.Name)
+	if from.name == r.output.name {
+		err := r.output.storage.link(name, as)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	there, err := from.storage.open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, there.Close()) }()
+	file, err := r.output.storage.create(as)
+	if err != nil {
+		return err
+	}
+	size, err := io.CopyBuffer(file, contextReader{ctx, io.NewSectionReader(there, 0, there.Size())}, make([]byte, 1<<18))
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	return r.output.storage.close(as, file, size)
+}
+
+// checkTaken makes sure that a file that was taken over is still what the other manifest says.
+func (r *Revision) checkTaken(ctx context.Context, w *written, file stored) error {
+	hash := sha256.New()
+	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, make([]byte, 1<<18))
+	if err != nil {
+		return err
+	}
+	if got := hash.Sum(nil); size != w.Size || !bytes.Equal(got, w.SHA256) {
+		return fmt.Errorf("it was taken over from the revision before, whose manifest says %d bytes with SHA-256 %s; it has %d bytes with "+
+			"SHA-256 %x, so something has changed it since; `drawdown verify` says what else was", w.Size, w.SHA256, size, got)
+	}
+	return nil
+}
