@@ -52,7 +52,7 @@ type Settler struct {
 	horizon   Instant   // how long that is kept
 	older     []Counter // of earlier months, kept likewise
 	late      lateBook
-	events    []event           // a heap
+	events    []event // a heap
 	nextEvent Instant
 	topUps    []int32 // still to come
 	stops     []Stop

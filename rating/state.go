@@ -7,12 +7,12 @@ type PayerState struct {
 	Packages []PackageState // by package
 	// Leftovers are what cycles left that are over, by package and cycle: late usage may still draw on it (R5.5).
 	Leftovers []Leftover
-	Counters []Counter      // by account, meter and month
-	Stops    []Stop         // by account, meter, package and cycle
-	Cash     Amount         // of a tracked payer
-	Tracked  bool           // Cash counts: the payer had a balance
-	TopUps   Amount         // of a tracked payer: all that was paid in so far
-	Arrears  bool           // told, and not made whole since
+	Counters  []Counter // by account, meter and month
+	Stops     []Stop    // by account, meter, package and cycle
+	Cash      Amount    // of a tracked payer
+	Tracked   bool      // Cash counts: the payer had a balance
+	TopUps    Amount    // of a tracked payer: all that was paid in so far
+	Arrears   bool      // told, and not made whole since
 }
 
 // Empty tells whether there is nothing to hand on.
