@@ -172,9 +172,14 @@ type filter struct{ kept rating.Records }
 
 // keep copies the payer's records; the copy is overwritten by the next call.
 func (f *filter) keep(c *rating.Catalog, payer int32, r *rating.Records) *rating.Records {
+	return f.keepIf(r, func(i int) bool { return c.Accounts[r.Account[i]].Payer == payer })
+}
+
+// keepIf copies those records for which is holds, likewise.
+func (f *filter) keepIf(r *rating.Records, is func(i int) bool) *rating.Records {
 	f.kept.Reset()
 	for i := range r.Time {
-		if c.Accounts[r.Account[i]].Payer != payer {
+		if !is(i) {
 			continue
 		}
 		f.kept.Time = append(f.kept.Time, r.Time[i])
