@@ -85,14 +85,14 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			g.absent = append(g.absent, k)
 		}
 	}
-	booked := int32(0)
+	booked, writers := int32(0), s.Workers
 	if run.late != nil {
-		booked = g.bookedNumber()
+		booked, writers = g.bookedNumber(), 2*writers // an object's late rows have a writer of their own
 	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
 		Booked:  booked,
 		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
-		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers, MaxConflicts: maxLateRejections,
+		ExpectedRecords: bytes / 24, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)

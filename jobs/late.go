@@ -166,6 +166,9 @@ func (o *objectSink) split(r *rating.Records) (*rating.Records, error) {
 	if settles {
 		then := o.late.then.keepIf(r, func(i int) bool { return r.Time[i] >= late.from && r.Time[i] < late.until })
 		o.noteLate(then)
+		if o.late.writer == nil {
+			o.late.writer = o.gathered.shuffle.Writer(o.gathered.lateNumber(o.number))
+		}
 		if err := o.late.writer.Records(then); err != nil {
 			return nil, err
 		}

@@ -324,6 +324,12 @@ func (r *archivedRevision) translate(sum [32]byte) error {
 		known := jobs.Known{Object: jobs.Object{Key: in.Key, Size: in.Size}, SHA256: hash32(in.SHA256)}
 		r.manifest.Inputs = append(r.manifest.Inputs, jobs.Input{Known: known, Rows: jobs.RowCounts(in.Rows)})
 	}
+	if l := m.Late; l != nil {
+		r.manifest.Late = &jobs.LateSettled{Objects: l.Objects}
+		for _, b := range l.Beside {
+			r.manifest.Late.Beside = append(r.manifest.Late.Beside, jobs.Compared{Key: b.Key, SHA256: hash32(b.SHA256)})
+		}
+	}
 	for _, f := range m.Files {
 		r.manifest.Files = append(r.manifest.Files, jobs.ArchivedFile{
 			Name: f.Name, Table: f.Table, Shard: f.Shard, Rows: f.Rows, Size: f.Size, SHA256: hash32(f.SHA256),
