@@ -98,7 +98,7 @@ func (e *PendingError) Error() string {
 	return fmt.Sprintf("R5.5: period %s ends by %v and is not settled, and only settled periods can be closed", e.Name, e.Until)
 }
 
-// waiting gives the objects that may have rows of periods which were settled without them. They are forgotten, so that the
+// waiting gives the objects that may have rows of periods which were settled without them. They are to be read again, so that the
 // first open period takes notice of them.
 func (c *Close) waiting(ctx context.Context, periods []Booked) (list []Known, err error) {
 	known, err := c.State.Objects(ctx)
@@ -121,7 +121,7 @@ func (c *Close) waiting(ctx context.Context, periods []Booked) (list []Known, er
 	}
 	for key, is := range missed {
 		if is {
-			list = append(list, forgotten(known[key]))
+			list = append(list, unsettled(known[key]))
 		}
 	}
 	slices.SortFunc(list, func(a, b Known) int { return strings.Compare(a.Key, b.Key) })

@@ -183,12 +183,16 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 	case err == nil:
 		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
 		o.late, o.waits = sink.waiting, sink.waits
-		if o.before != nil && o.before.SHA256 == o.SHA256 { // it was copied or touched, and says what it said
-			o.Home, o.late, o.elsewhere, o.before, o.waits = o.before.Home, 0, nil, nil, false
-			g.takeLate(n, &sink.late, run.late != nil && run.late.objects[o.Key])
-		} else {
-			g.takeLate(n, &sink.late, true)
+		settles := true
+		if o.before != nil && o.before.SHA256 == o.SHA256 { // it says what it said
+			o.Home = o.before.Home
+			if o.before.Version != "" { // it was copied or touched, and nothing of it waits
+				o.late, o.elsewhere, o.waits = 0, nil, false
+				settles = run.late != nil && run.late.objects[o.Key]
+			}
+			o.before = nil
 		}
+		g.takeLate(n, &sink.late, settles)
 		g.house(run, n)
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:

@@ -16,8 +16,8 @@ import (
 // Late usage (R5.5) is of closed periods. The first open period settles it: in the shuffle the closed periods that are not
 // beyond the late horizon stand before those of the run, so that records are deduplicated within their own periods, and
 // beside them what is booked there. Which objects have such rows follows from what the state remembers: an object of the
-// same version has none, since whoever closes a period, or settles another one than the first that is open, forgets what
-// still waits.
+// same version has none, since whoever closes a period, or settles another one than the first that is open, lets what
+// still waits be read again.
 
 // ClosedBooks is what is closed.
 type ClosedBooks interface {

@@ -295,7 +295,7 @@ func (g *gathered) remembered() []Known {
 		o := &g.objects[i]
 		switch {
 		case o.waits: // for a run of the first open period, which is to notice it
-			objects = append(objects, forgotten(o.Known))
+			objects = append(objects, unsettled(o.Known))
 		case !o.bad:
 			objects = append(objects, o.Known)
 		case o.before != nil || !o.fresh:
@@ -306,6 +306,12 @@ func (g *gathered) remembered() []Known {
 		objects = append(objects, forgotten(k))
 	}
 	return objects
+}
+
+// unsettled is an object that is to be read again, though its content is known: some of its rows wait for another run.
+func unsettled(k Known) Known {
+	k.Version = ""
+	return k
 }
 
 // forgotten is an object of which no version is known.
