@@ -92,6 +92,32 @@ func (s *Settle) lateBefore(until rating.Instant) *lateWork {
 	return l
 }
 
+// lateAgain is the work on the late usage that a period has settled, beside the same that was booked.
+func (s *Settle) lateAgain(ctx context.Context, p rating.Period, was *LateSettled, objects map[string]Object) (*lateWork, error) {
+	closed, err := s.Closed.Closed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the closed periods: %w", err)
+	}
+	l := s.lateBefore(p.Start)
+	l.fixed, l.beside = true, was.Beside
+	for _, c := range was.Beside {
+		o, there := objects[c.Key]
+		if !there {
+			return nil, fmt.Errorf("the usage object %s, which late usage was compared with, is gone", c.Key)
+		}
+		l.listed = append(l.listed, o)
+	}
+	for i := range closed {
+		if closed[i].Period.End <= p.Start {
+			l.closed = append(l.closed, closed[i])
+		}
+	}
+	for _, key := range was.Objects {
+		l.objects[key] = true
+	}
+	return l, nil
+}
+
 // lates is how many closed periods stand before those of the run.
 func (w *work) lates() int {
 	if w.late == nil {

@@ -215,44 +215,17 @@ func (d *Resettle) settle(ctx context.Context, job *Settle, batch []repeated, ob
 			return d.Opening(ctx, job.Catalog, sha256)
 		}}
 	}
-	if err := d.late(ctx, &again, run, first, objects); err != nil {
-		return err
+	if first.Late != nil {
+		var err error
+		if run.late, err = again.lateAgain(ctx, first.Period, first.Late, objects); err != nil {
+			return err
+		}
 	}
 	g, err := again.gather(ctx, run)
 	if err != nil {
 		return err
 	}
 	return errors.Join(again.compute(ctx, run, g), g.close())
-}
-
-// late settles the same late usage again, beside the same that was booked.
-func (d *Resettle) late(ctx context.Context, job *Settle, run *work, m *ArchivedManifest, objects map[string]Object) error {
-	if m.Late == nil {
-		return nil
-	}
-	closed, err := job.Closed.Closed(ctx)
-	if err != nil {
-		return fmt.Errorf("load the closed periods: %w", err)
-	}
-	run.closedUntil = m.Period.Start
-	run.late = job.lateBefore(m.Period.Start)
-	run.late.fixed, run.late.beside = true, m.Late.Beside
-	for _, c := range m.Late.Beside {
-		o, there := objects[c.Key]
-		if !there {
-			return fmt.Errorf("the usage object %s, which late usage was compared with, is gone", c.Key)
-		}
-		run.late.listed = append(run.late.listed, o)
-	}
-	for i := range closed {
-		if closed[i].Period.End <= m.Period.Start {
-			run.late.closed = append(run.late.closed, closed[i])
-		}
-	}
-	for _, key := range m.Late.Objects {
-		run.late.objects[key] = true
-	}
-	return nil
 }
 
 // compare compares a period with what it came to when it was settled again; true: every byte is the same.
