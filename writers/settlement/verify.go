@@ -252,21 +252,25 @@ func (s *Sums) differ(m *Manifest) []error {
 
 func differ(meters map[string]MeterSum, currencies map[string]rating.Amount, t *Totals, late string) (faults []error) {
 	stated, amounts := map[string]MeterTotal{}, map[string]Decimal{}
-	meters, currencies = maps.Clone(meters), maps.Clone(currencies)
+	ids, codes := slices.Collect(maps.Keys(meters)), slices.Collect(maps.Keys(currencies))
 	for _, m := range t.Meters {
-		stated[m.Meter], meters[m.Meter] = m, meters[m.Meter]
+		stated[m.Meter] = m
+		ids = append(ids, m.Meter)
 	}
 	for _, a := range t.Amounts {
-		amounts[a.Currency], currencies[a.Currency] = a.Amount, currencies[a.Currency]
+		amounts[a.Currency] = a.Amount
+		codes = append(codes, a.Currency)
 	}
-	for _, id := range slices.Sorted(maps.Keys(meters)) {
+	slices.Sort(ids)
+	slices.Sort(codes)
+	for _, id := range slices.Compact(ids) {
 		is, says := meters[id], stated[id]
 		if Decimal(is.Deducted) != says.Deducted || Decimal(is.Excess) != says.Excess || Decimal(is.Stopped) != says.Stopped {
 			faults = append(faults, fmt.Errorf("R4.6: meter %s: the %slines hold %s deducted, %s excess, %s stopped, but the totals say %s, %s, %s",
 				id, late, is.Deducted, is.Excess, is.Stopped, says.Deducted, says.Excess, says.Stopped))
 		}
 	}
-	for _, currency := range slices.Sorted(maps.Keys(currencies)) {
+	for _, currency := range slices.Compact(codes) {
 		if is := currencies[currency]; Decimal(is) != amounts[currency] {
 			faults = append(faults, fmt.Errorf("the %slines hold %s %s, but the totals say %s", late, is, currency, amounts[currency]))
 		}
