@@ -10,7 +10,6 @@ import (
 
 	"drawdown/rating"
 	"drawdown/writers/export"
-	"drawdown/writers/settlement"
 	"drawdown/writers/store"
 )
 
@@ -38,16 +37,9 @@ func (exportCmd) Help() string {
 
 // exportJob is what an export works on.
 type exportJob struct {
-	app     *app
-	config  *Config
+	chosenPeriods
 	command *exportCmd
 	catalog *rating.Catalog
-	output  *settlement.Output
-	from    rating.Instant
-	to      rating.Instant
-	before  []*published // from the first settled period up to from, where the history counts
-	periods []*published
-	closed  map[string]bool // by name
 	writer  *export.Writer
 	files   []*export.Manifest
 	show    *progress
@@ -59,7 +51,7 @@ func (k *exportCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	j := &exportJob{app: a, config: c, command: k, closed: map[string]bool{}, show: a.progress()}
+	j := &exportJob{chosenPeriods: chosenPeriods{app: a, op: "export", config: c}, command: k, show: a.progress()}
 	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
 		return &failure{op: "export", err: err}
 	}
@@ -101,7 +93,8 @@ func (j *exportJob) open() (err error) {
 	if j.to, err = parseInstantFlag("--to", k.To, location); err != nil {
 		return err
 	}
-	if err := j.choose(); err != nil {
+	history := k.Format == "revenue" || k.Format == "statement" || k.Format == "focus"
+	if err := j.choose(k.Revision, history); err != nil {
 		return err
 	}
 	if j.catalog, err = j.app.catalog(c); err != nil {
