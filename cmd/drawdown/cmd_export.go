@@ -42,8 +42,6 @@ type exportJob struct {
 	catalog *rating.Catalog
 	writer  *export.Writer
 	files   []*export.Manifest
-	show    *progress
-	rows    int64
 }
 
 func (k *exportCmd) Run(a *app) error {
@@ -51,7 +49,7 @@ func (k *exportCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	j := &exportJob{chosenPeriods: chosenPeriods{app: a, op: "export", config: c}, command: k, show: a.progress()}
+	j := &exportJob{chosenPeriods: chosenPeriods{app: a, op: "export", config: c, show: a.progress()}, command: k}
 	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
 		return &failure{op: "export", err: err}
 	}
@@ -165,15 +163,6 @@ func (j *exportJob) finish(out *export.Out) error {
 		err = j.checkTotals(m)
 	}
 	return err
-}
-
-// count shows how far the export has come, and ends it where nobody wants it any more.
-func (j *exportJob) count(stage string) error {
-	if j.rows++; j.rows%8192 != 0 {
-		return nil
-	}
-	j.show.report(stage, j.rows, 0)
-	return j.app.ctx.Err()
 }
 
 func (j *exportJob) print() {

@@ -27,6 +27,17 @@ type chosenPeriods struct {
 	before  []*published // from the first settled period up to from, where the history counts
 	periods []*published
 	closed  map[string]bool // by name
+	show    *progress
+	rows    int64 // read so far
+}
+
+// count shows how far one has come, and ends it where nobody wants it any more.
+func (j *chosenPeriods) count(stage string) error {
+	if j.rows++; j.rows%8192 != 0 {
+		return nil
+	}
+	j.show.report(stage, j.rows, 0)
+	return j.app.ctx.Err()
 }
 
 // choose finds the periods of the range: their current revisions, or those that were asked for.
