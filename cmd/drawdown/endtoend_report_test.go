@@ -257,8 +257,8 @@ func TestForecastIsRightToTheDay(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, period, start, until string
-		each                time.Duration // a record of 10 units
-		quota               int
+		each                       time.Duration // a record of 10 units
+		quota                      int
 	}{
 		{"each hour", "day", "2026-10-10", "2026-10-24", time.Hour, 4217},
 		{"each hour, by hours", "hour", "2026-10-20", "2026-10-24T14:00:00Z", time.Hour, 1517},

@@ -11,10 +11,9 @@ import (
 
 // burnGather follows what is left of one package through the periods.
 type burnGather struct {
-	sum    *packageSum
-	shared bool
-	from   rating.Instant // of the plot
-	step   rating.Instant // of one place on it
+	sum  *packageSum
+	from rating.Instant // of the plot
+	step rating.Instant // of one place on it
 
 	pending []burnPoint // of the period that is being read
 	points  []page.Point
