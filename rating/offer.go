@@ -221,10 +221,10 @@ func ParseCost(text string) (Amount, error) {
 }
 
 // Carry hands a state on to another catalog, by ids. What the other one does not have, and the packages that are named, are
-// left behind.
+// left behind; so is what is kept for late usage alone.
 func (p *PayerState) Carry(from, to *Catalog, without map[string]bool) *PayerState {
 	out := *p
-	out.Packages, out.Counters, out.Stops = nil, nil, nil
+	out.Packages, out.Leftovers, out.Counters, out.Stops = nil, nil, nil, nil
 	account := func(i int32) (int32, bool) { return to.AccountIndex([]byte(from.Accounts[i].ID)) }
 	pkg := func(i int32) (int32, bool) {
 		id := from.Packages[i].ID
@@ -235,7 +235,7 @@ func (p *PayerState) Carry(from, to *Catalog, without map[string]bool) *PayerSta
 	for _, state := range p.Packages {
 		var found bool
 		if state.Package, found = pkg(state.Package); found {
-			state.NextEnds, state.Applied = slices.Clone(state.NextEnds), slices.Clone(state.Applied)
+			state.NextEnds, state.Applied, state.Raises = slices.Clone(state.NextEnds), slices.Clone(state.Applied), slices.Clone(state.Raises)
 			out.Packages = append(out.Packages, state)
 		}
 	}
