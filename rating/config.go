@@ -26,4 +26,5 @@ type Config struct {
 	Currency     string         // default currency code
 	Order        []Key
 	ReminderDays []int
+	LateHorizon  time.Duration // for how long what a cycle leaves is kept for late usage (R5.5)
 }

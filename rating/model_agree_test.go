@@ -112,7 +112,7 @@ func readable(p *modelPeriod) []string {
 	for _, l := range p.Lines {
 		rows = append(rows, fmt.Sprint("line ", at(l.Time), " ", l.Payer, "/", l.Account, " ", l.Meter, " ", l.RecordID, "#", l.LineNo, " ", l.Kind, " ", l.Quantity,
 			" package ", l.Package, " cycle ", at(l.CycleStart), " takes ", l.Consumed, ": ", l.Before, " -> ", l.After,
-			" price ", l.Price, " tier ", l.Tier, " ", l.UnitPrice, " per ", l.Per, " amount ", l.Amount))
+			" price ", l.Price, " tier ", l.Tier, " ", l.UnitPrice, " per ", l.Per, " amount ", l.Amount, map[bool]string{true: " late"}[l.Late]))
 	}
 	for _, c := range p.Charges {
 		rows = append(rows, fmt.Sprintf("charge %+v", c))

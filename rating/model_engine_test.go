@@ -42,7 +42,7 @@ func engineSettle(w *modelWorld) (run *engineRun, err error) {
 	if len(run.faults) > 0 {
 		return run, nil
 	}
-	config := rating.Config{Zone: modelZone(w.Zone), Currency: "USD", ReminderDays: w.ReminderDays}
+	config := rating.Config{Zone: modelZone(w.Zone), Currency: "USD", ReminderDays: w.ReminderDays, LateHorizon: time.Duration(w.LateHorizon) * time.Microsecond}
 	for _, key := range w.Order {
 		config.Order = append(config.Order, engineKeys[key])
 	}
@@ -97,7 +97,12 @@ func (run *engineRun) settlePayer(payer int32) error {
 		if err := run.settler.Begin(payer, period, opening); err != nil {
 			return err
 		}
-		for _, batch := range run.batches(payer, period) {
+		for _, batch := range run.batches(payer, period, true) {
+			if err := run.settler.AddLate(batch); err != nil {
+				return err
+			}
+		}
+		for _, batch := range run.batches(payer, period, false) {
 			if err := run.settler.Add(batch); err != nil {
 				return err
 			}
@@ -115,7 +120,7 @@ func (run *engineRun) settlePayer(payer int32) error {
 }
 
 // batches are the payer's records of a period in canonical order, in more than one batch where there are many.
-func (run *engineRun) batches(payer int32, period rating.Period) []*rating.Batch {
+func (run *engineRun) batches(payer int32, period rating.Period, late bool) []*rating.Batch {
 	type row struct {
 		modelRecord
 		account, meter, set int32
@@ -126,7 +131,11 @@ func (run *engineRun) batches(payer int32, period rating.Period) []*rating.Batch
 		at := rating.Instant(r.Time)
 		account, _ := run.catalog.AccountIndex([]byte(r.Account))
 		meter, _ := run.catalog.MeterIndex([]byte(r.Meter))
-		if at >= period.Start && at < period.End && run.catalog.Accounts[account].Payer == payer {
+		now := r.Delivered == 0 && at >= period.Start && at < period.End
+		if late {
+			now = r.settledLate(run.world, int64(period.Start))
+		}
+		if now && run.catalog.Accounts[account].Payer == payer {
 			rows = append(rows, row{r, account, meter, run.setOf[i], i})
 		}
 	}
@@ -200,7 +209,7 @@ func (run *engineRun) take(p *modelPeriod, payer int32, closing *rating.PayerSta
 		unitPrice, per := run.unitPrice(g.Price, g.Tier)
 		p.Charges = append(p.Charges, modelCharge{
 			payerID, c.Accounts[g.Account].ID, c.Meters[g.Meter].ID, monthText(g.Month), c.Prices[g.Price].ID, int(g.Tier),
-			unitsText(g.Quantity, c.Meters[g.Meter].Scale), unitPrice, per, amountText(g.Amount), int(g.LineCount),
+			unitsText(g.Quantity, c.Meters[g.Meter].Scale), unitPrice, per, amountText(g.Amount), int(g.LineCount), g.Late,
 		})
 	}
 	for _, b := range result.Balances {
@@ -248,7 +257,7 @@ func (run *engineRun) line(payer string, l *rating.Line, id []byte) modelLine {
 	out := modelLine{
 		Payer: payer, Account: c.Accounts[l.Account].ID, Meter: c.Meters[l.Meter].ID, Time: int64(l.EventTime), RecordID: string(id),
 		LineNo: int(l.LineNo), Kind: engineLineKinds[l.Kind], Package: run.packageID(l.Package), Tier: int(l.Tier),
-		Quantity: unitsText(l.Quantity, c.Meters[l.Meter].Scale), Amount: amountText(l.Amount),
+		Quantity: unitsText(l.Quantity, c.Meters[l.Meter].Scale), Amount: amountText(l.Amount), Late: l.Late,
 	}
 	if l.Kind == rating.Deduction {
 		scale := c.Packages[l.Package].Scale
@@ -259,7 +268,7 @@ func (run *engineRun) line(payer string, l *rating.Line, id []byte) modelLine {
 		out.Price = c.Prices[l.Price].ID
 		out.UnitPrice, out.Per = run.unitPrice(l.Price, l.Tier)
 	}
-	if source := run.world.Records[l.SourceRow]; source.ID != out.RecordID || source.Account != out.Account || l.Late {
+	if source := run.world.Records[l.SourceRow]; source.ID != out.RecordID || source.Account != out.Account || l.Late != (source.Delivered != 0) {
 		panic("the line's source is another record: " + string(id))
 	}
 	return out

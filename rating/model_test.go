@@ -25,12 +25,14 @@ type modelWorld struct {
 	Order        []string
 	ReminderDays []int
 	Records      []modelRecord
+	LateHorizon  int64
 	Bounds       []int64 // of consecutive periods: one more than there are periods
 }
 
 type modelRecord struct {
 	ID, Account, Meter, Quantity string
 	Time                         int64
+	Delivered                    int64 // the start of the period that settles it late; 0: it is in time
 	Attributes                   map[string]string
 }
 
@@ -56,6 +58,7 @@ type modelLine struct {
 	Price                  string
 	Tier                   int
 	UnitPrice, Per, Amount string
+	Late                   bool
 	quantity, amount       *big.Rat // for adding up
 }
 
@@ -64,6 +67,7 @@ type modelCharge struct {
 	Tier                                int
 	Quantity, UnitPrice, Per, Amount    string
 	LineCount                           int
+	Late                                bool
 }
 
 type modelBalance struct {
@@ -349,6 +353,8 @@ type modelPackage struct {
 	remaining, rolled  *big.Rat
 	cycles             []*modelCycle // the last one is the current, or the last there was
 	applied            int
+	raises             []modelRaise // of the current cycle
+	past               []*modelPast
 	notice             func(modelNotice)
 }
 
@@ -431,6 +437,9 @@ func (p *modelPackage) apply(c *modelChange) {
 		p.quota = c.quota
 		if p.stage == "live" {
 			p.resize(delta)
+			if delta.Sign() > 0 {
+				p.raises = append(p.raises, modelRaise{c.at, delta})
+			}
 		} else if len(p.cycles) > 0 {
 			p.currentCycle().quota = p.quota // nothing else of a cycle that is over changes
 		}
@@ -461,7 +470,7 @@ func (p *modelPackage) resize(delta *big.Rat) {
 func (p *modelPackage) beginCycle(termStart, termEnd int64, cycle int, rolled *big.Rat) {
 	p.termStart, p.termEnd, p.cycle = termStart, termEnd, cycle
 	p.grant = plus(p.quota, rolled)
-	p.remaining, p.rolled = p.grant, rolled
+	p.remaining, p.rolled, p.raises = p.grant, rolled, nil
 	p.cycles = append(p.cycles, &modelCycle{
 		start: cycleStart(p.reset, termStart, cycle, p.zone), end: p.cycleEnd(), quota: p.quota, opening: nought(),
 		granted: p.quota, rolled: rolled, deducted: nought(), expired: nought(), revoked: nought(), left: p.remaining,
@@ -474,6 +483,7 @@ func (p *modelPackage) endCycle(rollover bool) *big.Rat {
 	if rollover {
 		rolls = smaller(minus(p.remaining, p.rolled), p.rolloverMax)
 	}
+	p.past = append(p.past, &modelPast{row.start, row.end, row.quota, minus(p.remaining, rolls), p.rolled, p.raises})
 	row.rolled = minus(row.rolled, rolls)
 	row.expired = plus(row.expired, minus(p.remaining, rolls))
 	p.remaining, p.rolled, row.left = nought(), nought(), nought()
@@ -554,7 +564,7 @@ func (p *modelPackage) balances(start, end int64) []modelBalance {
 	}
 	for i, c := range p.cycles {
 		last := i == len(p.cycles)-1
-		overlaps := c.start < end && c.end > start || c.end == start && c.opening.Sign() > 0
+		overlaps := c.start < end && c.end > start || c.end == start && c.opening.Sign() > 0 || c.deducted.Sign() > 0 // late
 		switch {
 		case !last && overlaps:
 			add(c, "expired")
@@ -711,7 +721,12 @@ func modelSettle(w *modelWorld) []modelPeriod {
 		start, end := w.Bounds[i], w.Bounds[i+1]
 		m.out = &modelPeriod{}
 		for r := range records {
-			if start <= records[r].Time && records[r].Time < end {
+			if records[r].settledLate(w, start) {
+				m.settleLate(&records[r], start)
+			}
+		}
+		for r := range records {
+			if records[r].Delivered == 0 && start <= records[r].Time && records[r].Time < end {
 				m.advance(records[r].Time, true)
 				m.settle(&records[r])
 			}
@@ -770,7 +785,7 @@ func (m *modelSettler) close(start, end int64) {
 func (o *modelPeriod) charge(l *modelLine, month string) {
 	for i := range o.Charges {
 		c := &o.Charges[i]
-		if c.Account == l.Account && c.Meter == l.Meter && c.Month == month && c.Price == l.Price && c.Tier == l.Tier {
+		if c.Account == l.Account && c.Meter == l.Meter && c.Month == month && c.Price == l.Price && c.Tier == l.Tier && c.Late == l.Late {
 			c.Quantity = decimalText(plus(modelNumber(c.Quantity), modelNumber(l.Quantity)))
 			c.Amount = decimalText(plus(modelNumber(c.Amount), modelNumber(l.Amount)))
 			c.LineCount++
@@ -778,7 +793,7 @@ func (o *modelPeriod) charge(l *modelLine, month string) {
 		}
 	}
 	o.Charges = append(o.Charges, modelCharge{
-		l.Payer, l.Account, l.Meter, month, l.Price, l.Tier, l.Quantity, l.UnitPrice, l.Per, l.Amount, 1,
+		l.Payer, l.Account, l.Meter, month, l.Price, l.Tier, l.Quantity, l.UnitPrice, l.Per, l.Amount, 1, l.Late,
 	})
 }
 
@@ -786,7 +801,7 @@ func (o *modelPeriod) charge(l *modelLine, month string) {
 func (o *modelPeriod) sort() {
 	slices.SortFunc(o.Charges, func(a, b modelCharge) int {
 		return cmp.Or(cmp.Compare(a.Payer, b.Payer), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter),
-			cmp.Compare(a.Month, b.Month), cmp.Compare(a.Price, b.Price), cmp.Compare(a.Tier, b.Tier))
+			cmp.Compare(a.Month, b.Month), cmp.Compare(a.Price, b.Price), cmp.Compare(a.Tier, b.Tier), truthFirst(b.Late, a.Late))
 	})
 	slices.SortFunc(o.Balances, func(a, b modelBalance) int {
 		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.CycleStart, b.CycleStart))
@@ -920,17 +935,7 @@ func (m *modelSettler) settle(r *modelRecord) {
 		m.out.Unpriced = append(m.out.Unpriced, modelUnpriced{r.Account, r.Meter, r.Time, r.ID})
 		return
 	}
-	lines := 0
-	add := func(l modelLine) {
-		lines++
-		l.Payer, l.Account, l.Meter, l.Time, l.RecordID, l.LineNo = m.payer[r.Account], r.Account, r.Meter, r.Time, r.ID, lines
-		l.Quantity = decimalText(l.quantity)
-		if l.amount == nil {
-			l.amount = nought()
-		}
-		l.Amount = decimalText(l.amount)
-		m.out.Lines = append(m.out.Lines, l)
-	}
+	add := m.adder(r, false)
 	for _, d := range drawings {
 		before := d.from.p.remaining
 		d.from.p.draw(r, d.consume)
@@ -939,6 +944,31 @@ func (m *modelSettler) settle(r *modelRecord) {
 			Consumed: decimalText(d.consume), Before: decimalText(before), After: decimalText(d.from.p.remaining),
 		})
 	}
+	m.finish(r, r, rest, covered, stopper, price, add, func() {
+		// The order is that of the moment at which nothing more was to be had, so that the next record, which finds the
+		// same, names the same package: by size, drawing may have changed the order.
+		slices.SortFunc(held, m.compare)
+		m.stop(r, stoppingPackage(held))
+	})
+}
+
+// adder numbers the lines of a record.
+func (m *modelSettler) adder(r *modelRecord, late bool) func(modelLine) {
+	lines := 0
+	return func(l modelLine) {
+		lines++
+		l.Payer, l.Account, l.Meter, l.Time, l.RecordID, l.LineNo = m.payer[r.Account], r.Account, r.Meter, r.Time, r.ID, lines
+		l.Quantity, l.Late = decimalText(l.quantity), late
+		if l.amount == nil {
+			l.amount = nought()
+		}
+		l.Amount = decimalText(l.amount)
+		m.out.Lines = append(m.out.Lines, l)
+	}
+}
+
+// finish counts a record, and stops or charges what is not covered; told is the record with the time at which it is told.
+func (m *modelSettler) finish(r, told *modelRecord, rest, covered *big.Rat, stopper *modelPackage, price *modelPrice, add func(modelLine), stop func()) {
 	key := r.Account + "/" + r.Meter + "/" + goTime(r.Time).In(m.zone).Format("2006-01")
 	usage, excess := m.counter(m.usage, key), m.counter(m.excess, key)
 	m.usage[key] = plus(usage, covered)
@@ -947,10 +977,7 @@ func (m *modelSettler) settle(r *modelRecord) {
 	}
 	if stopper != nil {
 		add(modelLine{Kind: "stopped", quantity: rest})
-		// The order is that of the moment at which nothing more was to be had, so that the next record, which finds the
-		// same, names the same package: by size, drawing may have changed the order.
-		slices.SortFunc(held, m.compare)
-		m.stop(r, stoppingPackage(held))
+		stop()
 		return
 	}
 	m.usage[key], m.excess[key] = plus(m.usage[key], rest), plus(excess, rest)
@@ -958,7 +985,7 @@ func (m *modelSettler) settle(r *modelRecord) {
 	if price.usage {
 		from = plus(usage, covered)
 	}
-	m.chargeExcess(r, price, from, plus(from, rest), add)
+	m.chargeExcess(told, price, from, plus(from, rest), add)
 }
 
 func (m *modelSettler) counter(of map[string]*big.Rat, key string) *big.Rat {

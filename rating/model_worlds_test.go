@@ -71,7 +71,29 @@ func makeWorld(seed, number uint64) *modelWorld {
 	g.makeRecords()
 	g.w.ReminderDays = chooseFrom(g, []int{7}, []int{7, 1}, []int{1}, []int{30, 7, 3}, []int(nil))
 	g.makeOrder()
+	g.makeLate()
 	return g.w
+}
+
+// makeLate lets some records of half of the worlds come when their periods are closed.
+func (g *worldMaker) makeLate() {
+	g.w.LateHorizon = chooseFrom(g, 35*modelDay, 35*modelDay, modelDay, 3*modelHour, 0)
+	if g.percent(50) {
+		return
+	}
+	share := chooseFrom(g, 20, 60, 100)
+	for i := range g.w.Records {
+		r := &g.w.Records[i]
+		var later []int64
+		for _, start := range g.w.Bounds[:len(g.w.Bounds)-1] {
+			if start > r.Time {
+				later = append(later, start)
+			}
+		}
+		if len(later) > 0 && g.percent(share) {
+			r.Delivered = chooseFrom(g, later...)
+		}
+	}
 }
 
 func (g *worldMaker) makeOrder() {

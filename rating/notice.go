@@ -8,7 +8,7 @@ import (
 )
 
 // alert fires the thresholds that a draw reached (R6.1), high to low, and finds the next one below.
-func (s *Settler) alert(r *packageRun, d *draw, b *Batch, i int) {
+func (s *Settler) alert(r *packageRun, d *draw, at Instant, id []byte) {
 	r.alertFloor = -1
 	rule := r.pkg.rule
 	for _, threshold := range rule.Thresholds {
@@ -16,8 +16,8 @@ func (s *Settler) alert(r *packageRun, d *draw, b *Batch, i int) {
 		switch {
 		case d.before > level && d.after <= level:
 			n := Notice{
-				At: b.Time[i], Kind: NoticeUsageAlert, Account: r.pkg.Account, Package: r.Package, Meter: None,
-				CycleStart: r.CycleStart, Type: rule.Type, Threshold: threshold, Remaining: d.after, RecordID: string(b.ID(i)),
+				At: at, Kind: NoticeUsageAlert, Account: r.pkg.Account, Package: r.Package, Meter: None,
+				CycleStart: r.CycleStart, Type: rule.Type, Threshold: threshold, Remaining: d.after, RecordID: string(id),
 			}
 			n.DedupKey = dedupKey(n.Kind.String(), r.pkg.ID, r.CycleStart.String(), thresholdTypeNames[rule.Type],
 				FormatQuantity(threshold, maxScale), strconv.Itoa(int(r.Arms)))
@@ -60,17 +60,22 @@ func (s *Settler) noticeStop(b *Batch, i int, l *lane, r *packageRun) {
 		return
 	}
 	l.told = stop
+	s.tellStop(stop, b.Time[i], b.ID(i))
+}
+
+// tellStop tells of a service stop that was not told before.
+func (s *Settler) tellStop(stop Stop, at Instant, id []byte) {
 	for j := range s.stops {
 		if s.stops[j] == stop {
 			return
 		}
 	}
 	s.stops = append(s.stops, stop)
-	account, meter := s.catalog.Accounts[l.account].ID, s.catalog.Meters[l.meter].ID
+	account, meter, pkg := s.catalog.Accounts[stop.Account].ID, s.catalog.Meters[stop.Meter].ID, s.catalog.Packages[stop.Package].ID
 	s.Result.Notices = append(s.Result.Notices, Notice{
-		At: b.Time[i], Kind: NoticeServiceStop, Account: l.account, Package: r.Package, Meter: l.meter,
-		CycleStart: r.CycleStart, RecordID: string(b.ID(i)),
-		DedupKey: dedupKey(NoticeServiceStop.String(), account, meter, r.pkg.ID, r.CycleStart.String()),
+		At: at, Kind: NoticeServiceStop, Account: stop.Account, Package: stop.Package, Meter: stop.Meter,
+		CycleStart: stop.CycleStart, RecordID: string(id),
+		DedupKey: dedupKey(NoticeServiceStop.String(), account, meter, pkg, stop.CycleStart.String()),
 	})
 }
 
@@ -81,7 +86,7 @@ func (s *Settler) noticeArrears(b *Batch, i int) {
 		since = s.episode.String()
 	}
 	s.Result.Notices = append(s.Result.Notices, Notice{
-		At: b.Time[i], Kind: NoticeArrears, Account: s.payer, Package: None, Meter: b.Meter[i], RecordID: string(b.ID(i)),
+		At: max(b.Time[i], s.period.Start), Kind: NoticeArrears, Account: s.payer, Package: None, Meter: b.Meter[i], RecordID: string(b.ID(i)),
 		DedupKey: dedupKey(NoticeArrears.String(), s.catalog.Accounts[s.payer].ID, since),
 	})
 }

@@ -132,7 +132,7 @@ func (s *Settler) applyChange(r *packageRun, c *Change, t Instant, silent bool) 
 	case Extended:
 		s.extend(r, c, t, silent)
 	case Resized:
-		s.resize(r, c.Quota)
+		s.resize(r, c.Quota, t)
 	case Revoked:
 		if r.Stage == StageLive {
 			s.addTo(r, &r.row.Revoked, r.Remaining)
@@ -177,6 +177,7 @@ func (s *Settler) extend(r *packageRun, c *Change, t Instant, silent bool) {
 // extendLate extends a term whose end was settled before the extension was entered: the package serves again from now on,
 // with what had expired, or with the grant of a cycle that began meanwhile.
 func (s *Settler) extendLate(r *packageRun, c *Change, t Instant, silent bool) {
+	ended := r.TermEnd
 	r.TermEnd = c.Expires
 	if r.TermEnd <= t {
 		s.expire(r, silent)
@@ -191,6 +192,10 @@ func (s *Settler) extendLate(r *packageRun, c *Change, t Instant, silent bool) {
 	r.Stage = StageLive
 	r.setCycle(int(r.Cycle))
 	r.Remaining, r.Lapsed = r.Lapsed, 0
+	r.Raises = s.takeBack(r)
+	if r.LapsedAt == 0 {
+		r.LapsedAt = ended
+	}
 	r.row.CycleEnd = r.CycleEnd
 	s.addTo(r, &r.row.Granted, r.Remaining)
 	r.alertFloor = alertFloorUnknown
@@ -206,7 +211,7 @@ func (s *Settler) addTo(r *packageRun, column *int64, quantity int64) {
 }
 
 // resize moves the current cycle's remainder by new - old at once, not below 0; what rolled over goes last.
-func (s *Settler) resize(r *packageRun, quota int64) {
+func (s *Settler) resize(r *packageRun, quota int64, t Instant) {
 	old := r.Quota
 	r.Quota, r.row.Quota = quota, quota
 	if r.Stage != StageLive {
@@ -223,6 +228,9 @@ func (s *Settler) resize(r *packageRun, quota int64) {
 		r.Remaining += quota - old
 		s.addTo(r, &r.row.Granted, quota-old)
 		r.Arms++
+		if quota > old {
+			r.Raises = append(slices.Clone(r.Raises), Raise{t, quota - old})
+		}
 	} else {
 		r.Grant = max(0, r.Grant-(old-quota))
 		fall := min(r.Remaining, old-quota)
@@ -242,6 +250,7 @@ func (s *Settler) pass(r *packageRun, t Instant, silent bool) bool {
 		s.turn(r, silent)
 	case r.Stage == StageLive && r.CycleEnd <= t:
 		r.row.Expired += r.Remaining
+		s.leave(r, r.Remaining, silent)
 		r.Lapsed, r.Remaining, r.Rolled = r.Remaining, 0, 0
 		if len(r.NextEnds) == 0 {
 			s.expire(r, silent)
@@ -269,6 +278,7 @@ func (s *Settler) turn(r *packageRun, silent bool) {
 	rolls := min(r.Remaining-r.Rolled, r.pkg.RolloverMax)
 	r.row.RolledOver -= rolls
 	r.row.Expired += r.Remaining - rolls
+	s.leave(r, r.Remaining-rolls, silent)
 	r.Remaining = 0
 	s.finishRow(r, StateExpired, silent)
 	_, _, next := r.zone.cycleBounds(r.pkg.Reset, r.TermStart, int(r.Cycle))
@@ -284,6 +294,7 @@ func (s *Settler) grant(r *packageRun, n int, rolled int64, silent bool) {
 		s.fail(fmt.Errorf("R1.5: package %q: its quota and what rolled over: %w", r.pkg.ID, ErrOverflow))
 	}
 	r.Remaining, r.Rolled, r.Lapsed, r.Arms = r.Grant, rolled, 0, 0
+	r.LapsedAt, r.Raises = 0, nil
 	r.alertFloor = alertFloorUnknown
 	r.startRow()
 	r.row.Granted, r.row.RolledOver = r.Quota, rolled
@@ -398,6 +409,7 @@ func (r *packageRun) rescale() {
 		return
 	}
 	r.Scale = int32(r.pkg.Scale)
+	r.Raises = risen(r.Raises, rise)
 	for _, quantity := range [...]*int64{&r.Quota, &r.Grant, &r.Remaining, &r.Rolled, &r.Lapsed} {
 		*quantity *= pow10[rise]
 	}

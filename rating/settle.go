@@ -15,6 +15,8 @@ type draw struct {
 // pair is what all lanes of one account and meter share: the month's quantities, the price in force, the charges.
 type pair struct {
 	account, meter int32
+	month          Month
+	late           bool
 	usage, excess  int64 // Q of R1.3 for the month, both ways of counting
 	price          int32
 	from, until    Instant // the price is in force in between; empty until the first look
@@ -49,7 +51,7 @@ func (s *Settler) addPair(account, meter int32) int32 {
 	} else {
 		s.pairs = append(s.pairs, pair{})
 	}
-	s.pairs[n] = pair{account: account, meter: meter, price: None, totalOf: -1, charges: s.pairs[n].charges[:0]}
+	s.pairs[n] = pair{account: account, meter: meter, month: s.month, price: None, totalOf: -1, charges: s.pairs[n].charges[:0]}
 	return int32(n)
 }
 
@@ -262,13 +264,16 @@ func (s *Settler) chargeOf(p *pair, price, tier int32) *Charge {
 		}
 	}
 	p.charge = int32(len(p.charges))
-	p.charges = append(p.charges, Charge{Account: p.account, Meter: p.meter, Price: price, Tier: tier, Month: s.month})
+	p.charges = append(p.charges, Charge{Account: p.account, Meter: p.meter, Price: price, Tier: tier, Month: p.month, Late: p.late})
 	return &p.charges[p.charge]
 }
 
 func (s *Settler) bookCharges() {
 	for i := range s.pairs {
 		s.Result.Charges = append(s.Result.Charges, s.pairs[i].charges...)
+	}
+	for i := range s.late.pairs {
+		s.Result.Charges = append(s.Result.Charges, s.late.pairs[i].charges...)
 	}
 }
 
@@ -300,7 +305,7 @@ func (s *Settler) emitDraws(b *Batch, i int, l *lane) {
 		s.Result.Lines = append(s.Result.Lines, line)
 		r.row.Deducted += d.consumed
 		if d.after <= r.alertFloor {
-			s.alert(r, d, b, i)
+			s.alert(r, d, b.Time[i], b.ID(i))
 		}
 	}
 }
@@ -310,6 +315,7 @@ func (s *Settler) newLine(b *Batch, i int, kind LineKind, quantity int64) Line {
 	line := Line{
 		EventTime: b.Time[i], Account: b.Account[i], Meter: b.Meter[i], Kind: kind, Quantity: quantity,
 		Package: None, Price: None, SourceObject: b.Object[i], SourceRow: b.Row[i], LineNo: 1,
+		Late: b.Time[i] < s.period.Start,
 	}
 	if n := len(s.Result.Lines); n > 0 {
 		last := &s.Result.Lines[n-1]

@@ -70,6 +70,9 @@ func (c *Catalog) contradictions(payer int32, s *PayerState, until Instant, mont
 	for i := range s.Packages {
 		c.packageContradictions(payer, &s.Packages[i], until, report)
 	}
+	for i := range s.Leftovers {
+		c.leftoverContradictions(&s.Leftovers[i], until, report)
+	}
 	said := None // an account has a counter for each meter
 	for i := range s.Counters {
 		n := &s.Counters[i]
@@ -78,7 +81,8 @@ func (c *Catalog) contradictions(payer int32, s *PayerState, until Instant, mont
 			report(c.contradiction(KindAccount, n.Account, "payer", "put its payer back",
 				"another account pays for it than when it was settled, up to %v, and the month's quantities would be lost", until))
 		}
-		if n.Month == month && int(n.Scale) != c.Meters[n.Meter].Scale {
+		rise := c.Meters[n.Meter].Scale - int(n.Scale)
+		if n.Month == month && rise != 0 || rise < 0 || n.Usage > maxQuantity/pow10[rise] {
 			report(c.contradiction(KindMeter, n.Meter, "scale", fmt.Sprintf("write scale: %d", n.Scale),
 				"its scale was %d when it was settled, up to %v, and the month's quantities would mean something else", n.Scale, until))
 		}
@@ -119,6 +123,15 @@ func (c *Catalog) packageContradictions(payer int32, s *PackageState, until Inst
 			"a change before %v, up to which it is settled, is no longer in the catalog as it was", until)
 		f.Rule = "R2.5"
 		report(f)
+	}
+}
+
+// leftoverContradictions looks at what a cycle left: it counts in the package's scale, which may rise as far as it fits.
+func (c *Catalog) leftoverContradictions(f *Leftover, until Instant, report func(Fault)) {
+	p := &c.Packages[f.Package]
+	if rise := p.Scale - int(f.Scale); rise < 0 || max(f.Quota, f.Left) > maxQuantity/pow10[rise] {
+		report(c.contradiction(KindPackage, f.Package, "scale", fmt.Sprintf("write scale: %d", f.Scale),
+			"its scale was %d when it was settled, up to %v, and what a cycle left may not fit %d decimals", f.Scale, until, p.Scale))
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 //
 //	s := rating.NewSettler(catalog, config, sets)
 //	s.Begin(payer, period, opening)
-//	s.Add(batch) // any number of times, in canonical order
+//	s.AddLate(batch) // any number of times: usage of closed periods, in canonical order
+//	s.Add(batch)     // any number of times: the period's own, likewise
 //	closing, err := s.End()
 //
 // What comes out stands in Result, to which every call appends; the caller takes it and resets it when it likes.
@@ -20,6 +21,8 @@ type Settler struct {
 	Result Result
 	// Totals are sums by meter, to which every record adds. The caller may put others in their place between payers.
 	Totals []Totals
+	// LateTotals are the part of Totals that came late. They may be replaced likewise.
+	LateTotals []Totals
 
 	catalog   *Catalog
 	order     []Key
@@ -45,7 +48,11 @@ type Settler struct {
 	owned     map[int32][]int32 // runs by owner; only where the payer has many
 	shared    []int32           // runs that all accounts may draw on; likewise
 	over      []PackageState    // packages that are only remembered
-	events    []event           // a heap
+	left      []Leftover
+	horizon   Instant   // how long that is kept
+	older     []Counter // of earlier months, kept likewise
+	late      lateBook
+	events    []event // a heap
 	nextEvent Instant
 	topUps    []int32 // still to come
 	stops     []Stop
@@ -77,7 +84,8 @@ func NewSettler(c *Catalog, config Config, sets []AttributeSet) *Settler {
 		catalog: c, order: config.Order, reminders: config.ReminderDays, sets: sets,
 		billing: zoneCache{loc: config.Zone},
 		zones:   map[*time.Location]*zoneCache{},
-		Totals:  make([]Totals, len(c.Meters)),
+		Totals:  make([]Totals, len(c.Meters)), LateTotals: make([]Totals, len(c.Meters)),
+		horizon: Instant(config.LateHorizon.Microseconds()),
 		many:    many,
 		owned:   map[int32][]int32{},
 		pairOf:  map[uint64]int32{},
@@ -113,6 +121,7 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 		s.cash, s.arrears = opening.Cash, opening.Arrears
 	}
 	s.stops = append(s.stops, opening.Stops...)
+	s.beginLate(opening)
 	s.balancesFrom, s.noticesFrom, s.chargesFrom = len(s.Result.Balances), len(s.Result.Notices), len(s.Result.Charges)
 	s.beginTopUps(account.topUps, opening)
 	s.beginPackages(account.packages, opening)
@@ -230,6 +239,9 @@ func (s *Settler) indexOwners() {
 func (s *Settler) openFresh(r *packageRun) {
 	r.startRow()
 	r.knownFrom = s.period.Start
+	if !s.first && r.Stage == StageLive {
+		r.ServesFrom = max(r.ServesFrom, s.period.Start) // no usage from before, also where it comes late
+	}
 	if r.Stage != StageLive {
 		r.Remaining = 0
 	}
@@ -256,10 +268,13 @@ func (s *Settler) zoneOf(account int32) *zoneCache {
 
 func (s *Settler) beginCounters(counters []Counter) {
 	for i := range counters {
-		if c := &counters[i]; c.Month == s.month {
-			p := s.addPair(c.Account, c.Meter)
-			s.pairs[p].usage, s.pairs[p].excess = c.Usage, c.Excess
+		c := counters[i]
+		if c.Month != s.month {
+			s.older = append(s.older, s.risenCounter(c))
+			continue
 		}
+		p := s.addPair(c.Account, c.Meter)
+		s.pairs[p].usage, s.pairs[p].excess = c.Usage, c.Excess
 	}
 }
 
@@ -353,6 +368,7 @@ func (s *Settler) Add(b *Batch) error {
 func (s *Settler) End() (*PayerState, error) {
 	s.advance(s.period.End - 1)
 	s.bookCharges()
+	s.Result.Balances = append(s.Result.Balances, s.late.rows...)
 	s.remind()
 	closing := &PayerState{
 		Payer: s.payer, Tracked: s.tracked, Arrears: s.arrears,
@@ -368,6 +384,7 @@ func (s *Settler) End() (*PayerState, error) {
 		}
 	}
 	s.closeOver(closing)
+	s.closeLeftovers(closing)
 	if s.tracked {
 		closing.Cash, closing.TopUps = s.cash, s.topUpSum
 	}
@@ -387,8 +404,13 @@ func (s *Settler) closeCounters(closing *PayerState) {
 			})
 		}
 	}
+	for _, c := range s.older {
+		if s.billing.startOfMonth(c.Month+1) > s.period.End-s.horizon {
+			closing.Counters = append(closing.Counters, c)
+		}
+	}
 	slices.SortFunc(closing.Counters, func(a, b Counter) int {
-		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter))
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Month, b.Month))
 	})
 }
 
@@ -436,7 +458,7 @@ func (s *Settler) sortResult() {
 	})
 	slices.SortFunc(s.Result.Charges[s.chargesFrom:], func(a, b Charge) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Month, b.Month),
-			cmp.Compare(a.Price, b.Price), cmp.Compare(a.Tier, b.Tier))
+			cmp.Compare(a.Price, b.Price), cmp.Compare(a.Tier, b.Tier), order(a.Late, b.Late))
 	})
 	slices.SortFunc(s.Result.Notices[s.noticesFrom:], func(a, b Notice) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Package, b.Package),

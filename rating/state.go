@@ -5,17 +5,19 @@ package rating
 type PayerState struct {
 	Payer    int32
 	Packages []PackageState // by package
-	Counters []Counter      // by account, meter and month
-	Stops    []Stop         // by account, meter, package and cycle
-	Cash     Amount         // of a tracked payer
-	Tracked  bool           // Cash counts: the payer had a balance
-	TopUps   Amount         // of a tracked payer: all that was paid in so far
-	Arrears  bool           // told, and not made whole since
+	// Leftovers are what cycles left that are over, by package and cycle: late usage may still draw on it (R5.5).
+	Leftovers []Leftover
+	Counters  []Counter // by account, meter and month
+	Stops     []Stop    // by account, meter, package and cycle
+	Cash      Amount    // of a tracked payer
+	Tracked   bool      // Cash counts: the payer had a balance
+	TopUps    Amount    // of a tracked payer: all that was paid in so far
+	Arrears   bool      // told, and not made whole since
 }
 
 // Empty tells whether there is nothing to hand on.
 func (p *PayerState) Empty() bool {
-	return len(p.Packages)+len(p.Counters)+len(p.Stops) == 0 && !p.Tracked
+	return len(p.Packages)+len(p.Leftovers)+len(p.Counters)+len(p.Stops) == 0 && !p.Tracked
 }
 
 // Stage is how far the life of a package has come.
@@ -47,6 +49,26 @@ type PackageState struct {
 	Lapsed               int64    // what expired with the term; an extension that is entered late gives it back
 	Terms                uint64   // fingerprint of what may not change once the package is settled
 	Applied              []uint64 // fingerprints of the changes that were applied, ascending
+	LapsedAt             Instant  // where an extension gave back what had lapsed: when that was; 0: none did
+	Raises               []Raise  // by resizes in this cycle, oldest first
+}
+
+// Raise is what a resize added to the remainder of a cycle. Usage from before it may not draw on it.
+type Raise struct {
+	At       Instant
+	Quantity int64
+}
+
+// Leftover is what expired with a cycle, in the package's smallest units: usage of that time which comes late draws on it.
+type Leftover struct {
+	Package              int32
+	Scale                int32 // of the quantities here
+	CycleStart, CycleEnd Instant
+	ServesFrom, LapsedAt Instant // as in PackageState
+	Quota                int64
+	Left                 int64
+	Rolled               int64 // the part of it that rolled over from the cycle before
+	Raises               []Raise
 }
 
 // Counter is Q of R1.3: what counts so far of an account, a meter and a calendar month of the billing zone.

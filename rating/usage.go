@@ -48,12 +48,13 @@ const (
 	NoPrice
 	Conflict
 	Future
+	TooLate   // for a closed period, and beyond the late horizon, or other than what is booked (R5.5)
 	BadObject // the whole object, with usage.on_bad_object: quarantine (R4.5)
 )
 
 var reasonNames = [...]string{
 	"malformed", "missing_field", "bad_time", "bad_quantity", "unknown_account", "unknown_meter", "no_price", "conflict",
-	"future", "bad_object",
+	"future", "too_late", "bad_object",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

@@ -282,7 +282,7 @@ func (c *Config) delay() time.Duration { return time.Duration(c.Settlement.Delay
 func (c *Config) rating() rating.Config {
 	return rating.Config{
 		Zone: c.Settlement.TimeZone.Location, Currency: c.Currency.Code,
-		Order: c.DeductionOrder.keys, ReminderDays: c.ReminderDays,
+		Order: c.DeductionOrder.keys, ReminderDays: c.ReminderDays, LateHorizon: time.Duration(c.Settlement.LateHorizon),
 	}
 }
 

@@ -107,7 +107,7 @@ packages:
 		return fmt.Sprintf(`{"id": %q, "account": "acme", "meter": "calls", "quantity": %d, "time": %q}`+"\n", id, quantity, day(n))
 	}
 	s.write("usage/a.ndjson", []byte(usage("a", 0, 30)+usage("b", 1, 40)+usage("c", 2, 5)+usage("d", 6, 10)))
-	now, until := berlin(t, worldFrom).AddDate(0, 4, 0), rating.InstantOf(berlin(t, worldFrom).AddDate(0, 0, 45))
+	now, until := berlin(t, worldFrom).AddDate(0, 4, 0), rating.InstantOf(berlin(t, worldFrom).AddDate(0, 0, 55))
 	s.settleUntil(now, until)
 	s.write("usage/late.ndjson", []byte(usage("e", 0, 10)))
 	report := s.settleUntil(now, until)
@@ -124,14 +124,15 @@ packages:
 		names = append(names, p.Name)
 	}
 	// Ten units less are left from the first day on. The state remembers what the package lapsed with until it is released,
-	// after 15 days of grace and 15 of retention; behind that nothing differs, though periods are settled for ten days more.
-	same(t, "periods", 36, len(names))
-	same(t, "the last one", "2026-11-26", names[len(names)-1])
+	// after 15 days of grace and 15 of retention, and what was used in October for 35 days, for usage that comes late; behind
+	// that nothing differs, though periods are settled for ten days more.
+	same(t, "periods", 45, len(names))
+	same(t, "the last one", "2026-12-05", names[len(names)-1])
 	if changes[0].Packages[0].Deducted != "10" || changes[2].Packages[0].Closing != "-10" || len(changes[3].Charges) != 0 {
 		t.Errorf("changes %+v", changes[:4])
 	}
 	same(t, "late rows", int64(0), report.Late)
-	same(t, "revisions", []string{"n=81"}, s.query(`SELECT COUNT(*) AS n FROM revision`))
+	same(t, "revisions", []string{"n=100"}, s.query(`SELECT COUNT(*) AS n FROM revision`))
 	s.write("usage/late2.ndjson", []byte(usage("f", 1, 1)+usage("g", 5, 1)))
 	report, _, err = s.app(now).backfill(s.config(), backfillPlan{from: from, to: from + 24*3600*1e6})
 	if err != nil || report.Nothing == "" || report.Late != 2 {

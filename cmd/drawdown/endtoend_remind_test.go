@@ -130,7 +130,7 @@ func TestRemindedAheadIsWhatIsSettled(t *testing.T) {
 			s.settleUntil(w.later().AddDate(0, 1, 0), until)
 			same(t, "in the end", want.settledAs(), s.settledAs())
 			inbox := func(s *site) []string {
-				return s.query(`SELECT dedup_key, account, at, read_at FROM inbox ORDER BY dedup_key`)
+				return s.query(`SELECT dedup_key, account, at, inbox_read_at FROM outbox WHERE inbox_read_at IS NOT NULL ORDER BY dedup_key`)
 			}
 			same(t, "inbox", inbox(want), inbox(s))
 			same(t, "withdrawn", []string{"n=0"}, s.query(`SELECT COUNT(*) AS n FROM outbox WHERE withdrawn_run > 0`))

@@ -23,7 +23,7 @@
 // encoded in a fraction of the time that one insert per row takes, they never change, two of them are compared by their
 // hashes (which is what a cascade asks), and a shard in which nothing happened is not stored again.
 //
-//	"DRAWST" version(1 byte = 1)
+//	"DRAWST" version(1 byte = 2)
 //	SHA-256 of the content (32 bytes): the name of the state
 //	length of the content (8 bytes, little endian)
 //	the content, as one zstd frame
@@ -33,7 +33,7 @@
 //
 //	accounts, meters, packages: three tables of ids. Each: u count; each id: u length that it shares with the id before,
 //	                            u length of the rest, the rest. Ascending; all later references are positions in them.
-//	u payers, u packages, u counters, u stops in total
+//	u payers, u packages, u counters, u stops, u leftovers in total
 //	each payer, ascending:
 //	  u account; u flags (1 tracked, 2 arrears); tracked: s high words, then u low words of
 //	    cash and of all top-ups so far
@@ -41,9 +41,14 @@
 //	    u package; u stage; u scale; s arms; s cycle; s term start, s term end - term start, s cycle start - term start,
 //	    s cycle end - cycle start, s serves from - term start; u count and s ends - term start of terms to come;
 //	    s quota, s grant - quota, s grant - remaining, s rolled, s lapsed; 8 bytes (little endian, as all fingerprints)
-//	    of its terms; u count and 8 bytes each of changes applied
+//	    of its terms; u count and 8 bytes each of changes applied; s lapsed at; raises: u count, each s at - cycle start,
+//	    s quantity
+//	  u leftovers; each, ascending: u package, u scale, s cycle start, s cycle end - cycle start, s serves from, s lapsed at,
+//	    s quota, s quota - left, s rolled, raises as above
 //	  u counters; each, ascending: u account, u meter, u scale, s month, s usage, s excess
 //	  u stops; each, ascending: u account, u meter, u package, s cycle start
+//
+// Version 1, which is still read, has neither leftovers nor lapsed at and raises.
 //
 // Differences wrap around at 64 bits. The same state always gives the same content: everything is in ascending order,
 // tables hold just the ids that occur, and varints have their shortest form. Ids are text, so that a state can be read

@@ -253,3 +253,34 @@ func retriedAndReported(t *testing.T, d database) {
 		t.Errorf("due are %v", got)
 	}
 }
+
+// TestOldInboxIsTakenOver: a database whose inboxes stood in a table of their own keeps what they held.
+func TestOldInboxIsTakenOver(t *testing.T) { onEach(t, oldInboxIsTakenOver) }
+
+func oldInboxIsTakenOver(t *testing.T, d database) {
+	s := d.fresh(t)
+	l := acquire(t, s, minute)
+	commit := &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{day(t, 1, 1, Hash{}, "mailed", "read", "unread")}}
+	if err := s.Commit(t.Context(), commit); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`DROP INDEX outbox_inbox`,
+		`ALTER TABLE outbox DROP COLUMN inbox_read_at`,
+		`CREATE TABLE inbox (dedup_key TEXT NOT NULL PRIMARY KEY REFERENCES outbox (dedup_key), account TEXT NOT NULL,
+			at BIGINT NOT NULL, read_at BIGINT NOT NULL DEFAULT 0)`,
+		`INSERT INTO inbox (dedup_key, account, at, read_at) VALUES ('read', 'a', 1, 7), ('unread', 'a', 1, 0)`,
+		`DELETE FROM goose_db_version WHERE version_id >= 8`,
+	} {
+		if _, err := s.write.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := migrate(t.Context(), s.write); err != nil {
+		t.Fatal(err)
+	}
+	messages, err := s.Inbox(t.Context(), "a", false, 10)
+	if err != nil || len(messages) != 2 || messages[0].DedupKey != "read" || messages[0].ReadAt != 7 || messages[1].ReadAt != 0 {
+		t.Errorf("%+v %v", messages, err)
+	}
+}

@@ -41,9 +41,9 @@ const noticeStatuses = `
 	FROM outbox o LEFT JOIN message_notice n ON n.dedup_key = o.dedup_key LEFT JOIN message m ON m.id = n.message
 	UNION ALL
 	SELECT ` + noticeColumns + `, 'inbox', '',
-		CASE WHEN i.read_at > 0 THEN 'read' WHEN o.withdrawn_run <> 0 THEN 'withdrawn' ELSE 'unread' END,
+		CASE WHEN o.inbox_read_at > 0 THEN 'read' WHEN o.withdrawn_run <> 0 THEN 'withdrawn' ELSE 'unread' END,
 		0, 0, 0, '', '', '', CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END
-	FROM inbox i JOIN outbox o ON o.dedup_key = i.dedup_key`
+	FROM outbox o WHERE o.inbox_read_at IS NOT NULL`
 
 // Notices gives the newest notices with what became of them, the newest last.
 func (s *Store) Notices(ctx context.Context, f NoticeFilter) ([]NoticeStatus, error) {
@@ -113,9 +113,9 @@ type InboxMessage struct {
 // Inbox gives an account's inbox, the newest last. A notice that was withdrawn before anybody had read it is not in it.
 func (s *Store) Inbox(ctx context.Context, account string, unread bool, limit int) ([]InboxMessage, error) {
 	var messages []InboxMessage
-	err := s.read.SelectContext(ctx, &messages, s.read.Rebind(`SELECT * FROM (SELECT `+noticeColumns+`, i.read_at,
-		CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END AS withdrawn FROM inbox i JOIN outbox o ON o.dedup_key = i.dedup_key
-		WHERE i.account = ? AND (o.withdrawn_run = 0 OR i.read_at > 0) AND (? = 0 OR i.read_at = 0)
+	err := s.read.SelectContext(ctx, &messages, s.read.Rebind(`SELECT * FROM (SELECT `+noticeColumns+`, o.inbox_read_at AS read_at,
+		CASE WHEN o.withdrawn_run <> 0 THEN 1 ELSE 0 END AS withdrawn FROM outbox o
+		WHERE o.account = ? AND o.inbox_read_at IS NOT NULL AND (o.withdrawn_run = 0 OR o.inbox_read_at > 0) AND (? = 0 OR o.inbox_read_at = 0)
 		ORDER BY o.at DESC, o.dedup_key DESC LIMIT ?) AS newest ORDER BY at, dedup_key`), account, boolean(unread), limit)
 	if err != nil {
 		return nil, fmt.Errorf("load the inbox of %s from %s: %w", account, s.name, err)
@@ -128,7 +128,7 @@ func (s *Store) MarkRead(ctx context.Context, account string, keys []string, now
 	err = s.transact(ctx, func(tx *sqlx.Tx) error {
 		n = 0
 		return inChunks(keys, func(keys []string) error {
-			query, args, err := sqlx.In(`UPDATE inbox SET read_at = ? WHERE account = ? AND read_at = 0 AND dedup_key IN (?)`, now, account, keys)
+			query, args, err := sqlx.In(`UPDATE outbox SET inbox_read_at = ? WHERE account = ? AND inbox_read_at = 0 AND dedup_key IN (?)`, now, account, keys)
 			if err != nil {
 				return err
 			}
@@ -145,20 +145,6 @@ func (s *Store) MarkRead(ctx context.Context, account string, keys []string, now
 		return 0, fmt.Errorf("mark as read in the inbox of %s: %w", account, err)
 	}
 	return n, nil
-}
-
-// putInbox writes what the accounts' inboxes are to hold, once each.
-func putInbox(ctx context.Context, tx *sqlx.Tx, notices []Notice) error {
-	var told []*Notice
-	for i := range notices {
-		if notices[i].Inbox {
-			told = append(told, &notices[i])
-		}
-	}
-	insert := bulk{tx: tx, head: `INSERT INTO inbox (dedup_key, account, at) VALUES `, tail: ` ON CONFLICT (dedup_key) DO NOTHING`}
-	return insert.rows(ctx, 3, len(told), func(i int) ([]any, error) {
-		return []any{told[i].DedupKey, told[i].Account, told[i].At}, nil
-	})
 }
 
 func boolean(b bool) int {

@@ -19,6 +19,7 @@ const heldByNobody = `(outbox.withdrawn_run <> 0 OR NOT EXISTS (SELECT 1 FROM re
 // takeOver gives a row of the outbox to whoever finds it now. A notice that comes back after it was withdrawn unsent is
 // pending again; one that was sent is never sent again, and says what it said then.
 const takeOver = ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded.period_start, revision = excluded.revision,
+	inbox_read_at = COALESCE(outbox.inbox_read_at, excluded.inbox_read_at),
 	withdrawn_run = 0, state = CASE WHEN outbox.state = 'withdrawn' THEN 'pending' ELSE outbox.state END,
 	at = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.at ELSE outbox.at END,
 	meter = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.meter ELSE outbox.meter END,
@@ -46,32 +47,33 @@ func (w *commitWriter) forgetElsewhere(ctx context.Context, p *PeriodCommit) err
 }
 
 func (w *commitWriter) putNotices(ctx context.Context, p *PeriodCommit) error {
-	taken, err := insertNotices(ctx, w.tx, w.c.RunID, p.Notices, func(int) (rating.Instant, int) { return p.PeriodStart, p.Revision.Revision })
+	taken, err := insertNotices(ctx, w.tx, w.c.RunID, p.Notices, p.PeriodStart, p.Revision.Revision)
 	if err == nil && taken < int64(len(p.Notices)) {
 		err = w.putElsewhere(ctx, p)
 	}
-	if err != nil {
-		return err
-	}
-	return putInbox(ctx, w.tx, p.Notices)
+	return err
 }
 
-// insertNotices puts notices into the outbox, where no current revision of another period has put them, and gives the
-// number of those that it put in. foundBy gives the period and revision that has found the n-th.
-func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice, foundBy func(n int) (rating.Instant, int)) (int64, error) {
+// insertNotices puts notices that a revision of a period has found into the outbox, where no current revision of another
+// period has put them, and gives the number of those that it put in.
+func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice, period rating.Instant, revision int) (int64, error) {
 	insert := bulk{
 		tx: tx,
 		head: `INSERT INTO outbox (dedup_key, kind, account, package, meter, cycle_start, threshold_type, threshold, remaining,
-			record_id, at, period_start, revision, created_run, state) VALUES `,
+			record_id, at, inbox_read_at, period_start, revision, created_run, state) VALUES `,
+		same: fmt.Sprintf(", %d, %d, %d, '%s'", int64(period), revision, run, MessagePending),
 		tail: takeOver,
 	}
-	err := insert.rows(ctx, 15, len(notices), func(n int) ([]any, error) {
+	var unread any = int64(0)
+	row := make([]any, 12)
+	err := insert.rows(ctx, len(row), len(notices), func(n int) ([]any, error) {
 		o := &notices[n]
-		period, revision := foundBy(n)
-		return []any{
-			o.DedupKey, o.Kind, o.Account, o.Package, o.Meter, o.CycleStart, o.ThresholdType, o.Threshold, o.Remaining,
-			o.RecordID, o.At, period, revision, run, MessagePending,
-		}, nil
+		row = append(row[:0], o.DedupKey, o.Kind, o.Account, o.Package, o.Meter, o.CycleStart, o.ThresholdType, o.Threshold,
+			o.Remaining, o.RecordID, o.At, nil)
+		if o.Inbox {
+			row[11] = unread
+		}
+		return row, nil
 	})
 	return insert.changed, err
 }
@@ -251,16 +253,14 @@ func compareAhead(ctx context.Context, tx *sqlx.Tx, a *Ahead, now rating.Instant
 }
 
 func putAhead(ctx context.Context, tx *sqlx.Tx, run int64, fresh []AheadNotice, gone []string) error {
-	notices := make([]Notice, len(fresh))
+	byPeriod := map[rating.Instant][]Notice{}
 	for i := range fresh {
-		notices[i] = fresh[i].Notice
+		byPeriod[fresh[i].PeriodStart] = append(byPeriod[fresh[i].PeriodStart], fresh[i].Notice)
 	}
-	_, err := insertNotices(ctx, tx, run, notices, func(n int) (rating.Instant, int) { return fresh[n].PeriodStart, 0 })
-	if err == nil {
-		err = putInbox(ctx, tx, notices)
-	}
-	if err != nil {
-		return err
+	for period, notices := range byPeriod {
+		if _, err := insertNotices(ctx, tx, run, notices, period, 0); err != nil {
+			return err
+		}
 	}
 	return inChunks(gone, func(keys []string) error {
 		return execIn(ctx, tx, `UPDATE outbox SET withdrawn_run = ?,

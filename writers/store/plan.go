@@ -223,7 +223,8 @@ func (t *table) reader(d *rating.Draft, rows []int32) rowReader {
 type bulk struct {
 	tx         *sqlx.Tx
 	head, tail string
-	changed    int64 // rows that were inserted or updated so far
+	same       string // what follows in each row, as SQL: what need not be bound again and again
+	changed    int64  // rows that were inserted or updated so far
 }
 
 // rows inserts n rows of so many columns. The slice that row gives is read at once.
@@ -268,6 +269,6 @@ func (b *bulk) rows(ctx context.Context, columns, n int, row rowReader) error {
 }
 
 func (b *bulk) query(columns, rows int) string {
-	row := "(" + strings.Repeat("?, ", columns-1) + "?)"
+	row := "(" + strings.Repeat("?, ", columns-1) + "?" + b.same + ")"
 	return b.tx.Rebind(b.head + strings.Repeat(row+", ", rows-1) + row + b.tail)
 }

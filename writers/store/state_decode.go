@@ -21,9 +21,9 @@ func StateHash(blob []byte) (Hash, error) {
 	if len(blob) < stateHeader || !bytes.HasPrefix(blob, []byte(stateMagic[:len(stateMagic)-1])) {
 		return Hash{}, fmt.Errorf("%w: it does not begin as a state does", errDamaged)
 	}
-	if version := blob[len(stateMagic)-1]; version != stateMagic[len(stateMagic)-1] {
-		return Hash{}, fmt.Errorf("the stored state is of version %d, and this program knows version %d: a newer drawdown has "+
-			"written it; install that version", version, stateMagic[len(stateMagic)-1])
+	if version := blob[len(stateMagic)-1]; version < 1 || version > stateVersion {
+		return Hash{}, fmt.Errorf("the stored state is of version %d, and this program knows versions up to %d: a newer drawdown has "+
+			"written it; install that version", version, stateVersion)
 	}
 	return Hash(blob[len(stateMagic):]), nil
 }
@@ -34,12 +34,15 @@ func DecodeState(catalog *rating.Catalog, blob []byte) ([]rating.PayerState, err
 	if err != nil {
 		return nil, fmt.Errorf("decode state: %w", err)
 	}
-	payers, err := decodeContent(catalog, content)
+	payers, err := decodeContent(catalog, content, versionOf(blob))
 	if err != nil {
 		return nil, fmt.Errorf("decode state: %w", err)
 	}
 	return payers, nil
 }
+
+// versionOf gives the version of a state that was unsealed.
+func versionOf(blob []byte) byte { return blob[len(stateMagic)-1] }
 
 func unseal(blob []byte) ([]byte, error) {
 	hash, err := StateHash(blob)
@@ -66,12 +69,13 @@ func unseal(blob []byte) ([]byte, error) {
 // stateDecoder reads content. A fault is kept, and what is read after it is nothing.
 type stateDecoder struct {
 	b                          []byte
+	version                    byte
 	err                        error
 	accounts, meters, packages []int32 // catalog's indexes by position in the table of ids
 }
 
-func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState, error) {
-	d := &stateDecoder{b: content}
+func decodeContent(catalog *rating.Catalog, content []byte, version byte) ([]rating.PayerState, error) {
+	d := &stateDecoder{b: content, version: version}
 	d.accounts = d.table("account", len(catalog.Accounts), func(i int) string { return catalog.Accounts[i].ID })
 	d.meters = d.table("meter", len(catalog.Meters), func(i int) string { return catalog.Meters[i].ID })
 	d.packages = d.table("package", len(catalog.Packages), func(i int) string { return catalog.Packages[i].ID })
@@ -80,12 +84,22 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 	packages := make([]rating.PackageState, d.count(25))
 	counters := make([]rating.Counter, d.count(6))
 	stops := make([]rating.Stop, d.count(4))
+	var leftovers []rating.Leftover
+	if version > 1 {
+		leftovers = make([]rating.Leftover, d.count(10))
+	}
 	for i := range payers {
 		p := &payers[i]
 		d.payer(p)
 		p.Packages, packages = take(d, packages)
 		for n := range p.Packages {
 			d.pack(&p.Packages[n])
+		}
+		if version > 1 {
+			p.Leftovers, leftovers = take(d, leftovers)
+		}
+		for n := range p.Leftovers {
+			d.leftover(&p.Leftovers[n])
 		}
 		p.Counters, counters = take(d, counters)
 		for n := range p.Counters {
@@ -111,7 +125,7 @@ func decodeContent(catalog *rating.Catalog, content []byte) ([]rating.PayerState
 			return nil, d.err
 		}
 	}
-	if len(d.b)+len(packages)+len(counters)+len(stops) > 0 {
+	if len(d.b)+len(packages)+len(leftovers)+len(counters)+len(stops) > 0 {
 		d.fail("there is more than it says")
 	}
 	if d.err != nil {
@@ -294,4 +308,26 @@ func (d *stateDecoder) pack(p *rating.PackageState) {
 			p.Applied[i] = d.u64()
 		}
 	}
+	if d.version > 1 {
+		p.LapsedAt = rating.Instant(d.s())
+		p.Raises = d.raises(p.CycleStart)
+	}
+}
+
+func (d *stateDecoder) raises(cycleStart rating.Instant) (raises []rating.Raise) {
+	for range d.count(2) {
+		raises = append(raises, rating.Raise{At: cycleStart + rating.Instant(d.s()), Quantity: d.s()})
+	}
+	return raises
+}
+
+func (d *stateDecoder) leftover(f *rating.Leftover) {
+	f.Package, f.Scale = d.one(d.packages), d.scale()
+	f.CycleStart = rating.Instant(d.s())
+	f.CycleEnd = f.CycleStart + rating.Instant(d.s())
+	f.ServesFrom, f.LapsedAt = rating.Instant(d.s()), rating.Instant(d.s())
+	f.Quota = d.s()
+	f.Left = f.Quota - d.s()
+	f.Rolled = d.s()
+	f.Raises = d.raises(f.CycleStart)
 }

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	stateMagic   = "DRAWST\x01"
+	stateMagic   = "DRAWST\x02"
+	stateVersion = 2 // its last byte; version 1 has neither leftovers nor raises
 	stateHeader  = len(stateMagic) + 32 + 8
 	maxStateSize = 1 << 30 // bytes of content, so that a damaged length cannot take all memory
 )
@@ -34,7 +35,7 @@ func EncodeState(catalog *rating.Catalog, payers []rating.PayerState) ([]byte, e
 	e.table(e.accounts, func(i int) string { return catalog.Accounts[i].ID })
 	e.table(e.meters, func(i int) string { return catalog.Meters[i].ID })
 	e.table(e.packages, func(i int) string { return catalog.Packages[i].ID })
-	e.u(uint64(len(payers)), uint64(e.packageCount), uint64(e.counterCount), uint64(e.stopCount))
+	e.u(uint64(len(payers)), uint64(e.packageCount), uint64(e.counterCount), uint64(e.stopCount), uint64(e.leftoverCount))
 	for i := range payers {
 		p := &payers[i]
 		if i > 0 && payers[i-1].Payer == p.Payer {
@@ -75,6 +76,12 @@ func checkAscending(p *rating.PayerState) error {
 			return fmt.Errorf("packages are not in ascending order at %d", i)
 		}
 	}
+	for i := 1; i < len(p.Leftovers); i++ {
+		a, b := &p.Leftovers[i-1], &p.Leftovers[i]
+		if cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.CycleStart, b.CycleStart)) >= 0 {
+			return fmt.Errorf("what cycles left is not in ascending order at %d", i)
+		}
+	}
 	for i := 1; i < len(p.Counters); i++ {
 		a, b := &p.Counters[i-1], &p.Counters[i]
 		if cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Month, b.Month)) >= 0 {
@@ -97,6 +104,7 @@ type stateEncoder struct {
 	b                                     []byte
 	accounts, meters, packages            []int32
 	packageCount, counterCount, stopCount int
+	leftoverCount                         int
 }
 
 func (e *stateEncoder) mark(payers []rating.PayerState) {
@@ -105,6 +113,9 @@ func (e *stateEncoder) mark(payers []rating.PayerState) {
 		e.accounts[p.Payer] = 1
 		for n := range p.Packages {
 			e.packages[p.Packages[n].Package] = 1
+		}
+		for n := range p.Leftovers {
+			e.packages[p.Leftovers[n].Package] = 1
 		}
 		for n := range p.Counters {
 			e.accounts[p.Counters[n].Account] = 1
@@ -115,10 +126,11 @@ func (e *stateEncoder) mark(payers []rating.PayerState) {
 			e.accounts[s.Account], e.meters[s.Meter], e.packages[s.Package] = 1, 1, 1
 		}
 		e.packageCount += len(p.Packages)
+		e.leftoverCount += len(p.Leftovers)
 		e.counterCount += len(p.Counters)
 		e.stopCount += len(p.Stops)
 	}
-	e.b = make([]byte, 0, 1024+len(payers)*16+e.packageCount*72+e.counterCount*12+e.stopCount*12)
+	e.b = make([]byte, 0, 1024+len(payers)*16+e.packageCount*74+e.leftoverCount*32+e.counterCount*12+e.stopCount*12)
 }
 
 // table writes the ids of what is marked, and numbers them.
@@ -182,6 +194,10 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 	for i := range p.Packages {
 		e.pack(&p.Packages[i])
 	}
+	e.u(uint64(len(p.Leftovers)))
+	for i := range p.Leftovers {
+		e.leftover(&p.Leftovers[i])
+	}
 	e.u(uint64(len(p.Counters)))
 	for i := range p.Counters {
 		c := &p.Counters[i]
@@ -210,4 +226,19 @@ func (e *stateEncoder) pack(p *rating.PackageState) {
 	for _, applied := range p.Applied {
 		e.b = binary.LittleEndian.AppendUint64(e.b, applied)
 	}
+	e.s(int64(p.LapsedAt))
+	e.raises(p.Raises, p.CycleStart)
+}
+
+func (e *stateEncoder) raises(raises []rating.Raise, cycleStart rating.Instant) {
+	e.u(uint64(len(raises)))
+	for _, raise := range raises {
+		e.s(int64(raise.At-cycleStart), raise.Quantity)
+	}
+}
+
+func (e *stateEncoder) leftover(f *rating.Leftover) {
+	e.u(uint64(e.packages[f.Package]), uint64(f.Scale))
+	e.s(int64(f.CycleStart), int64(f.CycleEnd-f.CycleStart), int64(f.ServesFrom), int64(f.LapsedAt), f.Quota, f.Quota-f.Left, f.Rolled)
+	e.raises(f.Raises, f.CycleStart)
 }

@@ -79,8 +79,20 @@ func states(t *rapid.T) []rating.PayerState {
 			for range rapid.IntRange(0, 2).Draw(t, "next") {
 				k.NextEnds = append(k.NextEnds, instant())
 				k.Applied = append(k.Applied, rapid.Uint64().Draw(t, "applied"))
+				k.LapsedAt = instant()
+				k.Raises = append(k.Raises, rating.Raise{At: instant(), Quantity: number()})
 			}
 			p.Packages = append(p.Packages, k)
+		}
+		for _, i := range subset("leftovers", 8) {
+			f := rating.Leftover{
+				Package: i, Scale: i % 10, CycleStart: instant(), CycleEnd: instant(), ServesFrom: instant(), LapsedAt: instant(),
+				Quota: number(), Left: number(), Rolled: number(),
+			}
+			if i%2 == 0 {
+				f.Raises = []rating.Raise{{At: instant(), Quantity: number()}}
+			}
+			p.Leftovers = append(p.Leftovers, f)
 		}
 		for _, i := range subset("counters", 6) {
 			p.Counters = append(p.Counters, rating.Counter{Account: i, Meter: i % 3, Scale: i % 4, Month: rating.Month(small()), Usage: number(), Excess: number()})
@@ -166,10 +178,11 @@ func TestStateIsIndependentOfTheCatalogAround(t *testing.T) {
 func TestStateRefusesDisorder(t *testing.T) {
 	c := world(3, 2, 3)
 	for name, payers := range map[string][]rating.PayerState{
-		"payer account-000001 is there twice": {{Payer: 1}, {Payer: 1}},
-		"packages are not in ascending order": {{Packages: []rating.PackageState{{Package: 1}, {Package: 1}}}},
-		"counters are not in ascending order": {{Counters: []rating.Counter{{Month: 2}, {Month: 1}}}},
-		"stops are not in ascending order":    {{Stops: []rating.Stop{{Meter: 1}, {Account: 0}}}},
+		"payer account-000001 is there twice":        {{Payer: 1}, {Payer: 1}},
+		"packages are not in ascending order":        {{Packages: []rating.PackageState{{Package: 1}, {Package: 1}}}},
+		"counters are not in ascending order":        {{Counters: []rating.Counter{{Month: 2}, {Month: 1}}}},
+		"what cycles left is not in ascending order": {{Leftovers: []rating.Leftover{{CycleStart: 2}, {CycleStart: 2}}}},
+		"stops are not in ascending order":           {{Stops: []rating.Stop{{Meter: 1}, {Account: 0}}}},
 	} {
 		_, err := EncodeState(c, payers)
 		wantError(t, err, name)
@@ -198,7 +211,40 @@ func TestTamperedStateIsFound(t *testing.T) {
 	b := bytes.Clone(blob)
 	b[len(stateMagic)-1]++
 	_, err := DecodeState(c, b)
-	wantError(t, err, "version 2", "newer drawdown")
+	wantError(t, err, fmt.Sprint("version ", stateVersion+1), "newer drawdown")
+}
+
+// TestStateOfVersion1 reads what was written before late usage was settled: one account with one live package.
+func TestStateOfVersion1(t *testing.T) {
+	e := stateEncoder{}
+	for _, id := range []string{"account-000000", "", "package-000000"} {
+		if id == "" {
+			e.u(0)
+			continue
+		}
+		e.u(1, 0, uint64(len(id)))
+		e.b = append(e.b, id...)
+	}
+	e.u(1, 1, 0, 0)                           // one payer, one package
+	e.u(0, 0, 1)                              // the payer, no flags, its packages
+	e.u(0, uint64(rating.StageLive), 2)       // stage and scale
+	e.s(0, 3, 1000, 500, 100, 50, -1000)      // arms, cycle, bounds
+	e.u(0)                                    // no terms to come
+	e.s(70, 0, 30, 5, 0)                      // quota, grant, drawn, rolled
+	e.b = append(e.b, 1, 0, 0, 0, 0, 0, 0, 0) // fingerprint
+	e.u(0, 0, 0)                              // changes, counters, stops
+	blob, err := seal(e.b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob[len(stateMagic)-1] = 1
+	want := []rating.PayerState{{Packages: []rating.PackageState{{
+		Stage: rating.StageLive, Scale: 2, Cycle: 3, TermStart: 1000, TermEnd: 1500, CycleStart: 1100, CycleEnd: 1150, Quota: 70, Grant: 70,
+		Remaining: 40, Rolled: 5, Terms: 1,
+	}}}}
+	if diff := cmp.Diff(want, decode(t, world(1, 0, 1), blob)); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func FuzzDecodeContent(f *testing.F) {
@@ -215,7 +261,7 @@ func FuzzDecodeContent(f *testing.F) {
 		f.Add(content)
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		payers, err := decodeContent(c, content)
+		payers, err := decodeContent(c, content, stateVersion)
 		if err != nil {
 			return
 		}

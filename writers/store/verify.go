@@ -53,7 +53,7 @@ func OpenState(blob []byte) (*rating.Catalog, []rating.PayerState, error) {
 	if d.err != nil {
 		return nil, nil, d.err
 	}
-	payers, err := decodeContent(c, content)
+	payers, err := decodeContent(c, content, versionOf(blob))
 	return c, payers, err
 }
 
