@@ -41,6 +41,7 @@ type cli struct {
 	Schedule scheduleCmd `cmd:"" help:"Stay, and settle whenever it is time: a daemon with cron entries."`
 	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
 	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
+	Report   reportCmd   `cmd:"" help:"Write a page to look at: of a range of periods, or for a customer."`
 	Simulate simulateCmd `cmd:"" help:"Show what the past would have cost with other packages or prices."`
 	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
 	Remind   remindCmd   `cmd:"" help:"Put what is due by the calendar into the outbox; list what is about to expire."`

@@ -29,6 +29,7 @@ type usedCatalog struct {
 
 // catalogIn gives the catalog that settle uses: the database's rows, with those of the configuration's files over them.
 func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
+	keepWithin(a.memory(c))
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
 		if err != nil {
