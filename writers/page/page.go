@@ -198,7 +198,7 @@ func (v *view) burnDown(p Package) *plot {
 		b.mark(i+1, e.At, e.Left)
 		b.Desc += fmt.Sprintf(" %d: %s, %s.", i+1, v.when(e.At), e.Text)
 	}
-	from, to := v.date(d.From), v.until(d.To)
+	from, to := v.date(d.From), v.date(d.To-1)
 	if d.To-d.From <= 2*86400e6 {
 		from, to = v.when(d.From), v.when(d.To)
 	}
@@ -246,7 +246,7 @@ func (v *view) forecastText(p Package) string {
 	if f.RunsOut == 0 {
 		return f.Note
 	}
-	mean := fmt.Sprintf("At %s %s a day, the mean of the last %d days", grouped(f.PerDay.String()), unitOr(p.Unit), f.Days)
+	mean := fmt.Sprintf("At %s %s a day, the mean of the last %d days", about(f.PerDay), unitOr(p.Unit), f.Days)
 	end, what := p.Ends, "this cycle ends"
 	if p.Ends == p.Expires {
 		what = "it expires"
