@@ -60,7 +60,7 @@ func TestShellsComplete(t *testing.T) {
 				}
 				got := strings.Fields(string(out))
 				got = slices.DeleteFunc(got, func(s string) bool { return s == "completion" && want == nil }) // the file there is
-				if shell == "zsh" { // which leaves out itself what does not begin as typed
+				if shell == "zsh" {                                                                           // which leaves out itself what does not begin as typed
 					begun := typed[strings.LastIndexByte(typed, ' ')+1:]
 					got = slices.DeleteFunc(got, func(s string) bool { return !strings.HasPrefix(s, begun) })
 				}
