@@ -157,7 +157,7 @@ func TestReadersNeedNoRightToWrite(t *testing.T) {
 		}
 		reads["export"] = append(reads["export"], args)
 	}
-	writes := []string{"demo", "init", "reports", "test"} // or have no site
+	writes := []string{"demo", "init", "reports", "test", "completion", "man"} // or have no site
 	for i := range reflect.TypeFor[cli]().NumField() {
 		field := reflect.TypeFor[cli]().Field(i)
 		if _, command := field.Tag.Lookup("cmd"); !command {
