@@ -141,28 +141,28 @@ func (x *explaining) take(r *replay, settler *rating.Settler, g *gathered, accou
 	for i := range settler.Result.Lines {
 		line := &settler.Result.Lines[i]
 		if line.Account == account && string(settler.Result.RecordID(line)) == x.id {
-			r.lines = append(r.lines, x.named(line, g))
+			r.lines = append(r.lines, namedLine(x.Catalog, g.keys, line))
 		}
 	}
 }
 
-// named writes a line as it stands in the table.
-func (x *explaining) named(l *rating.Line, g *gathered) BookedLine {
-	meter := &x.Catalog.Meters[l.Meter]
+// namedLine writes a line as it stands in the table, but for its unit price; objects are named by their numbers.
+func namedLine(c *rating.Catalog, objects []string, l *rating.Line) BookedLine {
+	meter := &c.Meters[l.Meter]
 	out := BookedLine{
 		LineNo: l.LineNo, Kind: l.Kind.String(), Quantity: rating.DecimalOf(l.Quantity, meter.Scale), Amount: l.Amount,
-		Currency: cmp.Or(x.Catalog.Accounts[l.Account].Currency, x.Catalog.Currency),
-		Source:   BookedSource{Object: g.keys[l.SourceObject], Row: l.SourceRow, Meter: meter.ID, Time: l.EventTime},
+		Currency: cmp.Or(c.Accounts[l.Account].Currency, c.Currency),
+		Source:   BookedSource{Object: objects[l.SourceObject], Row: l.SourceRow, Meter: meter.ID, Time: l.EventTime},
 	}
 	switch l.Kind {
 	case rating.Deduction:
-		pkg := &x.Catalog.Packages[l.Package]
+		pkg := &c.Packages[l.Package]
 		out.Package, out.CycleStart = pkg.ID, l.CycleStart
 		out.Consumed = rating.DecimalOf(l.Consumed, pkg.Scale)
 		out.RemainingBefore = rating.DecimalOf(l.RemainingBefore, pkg.Scale)
 		out.RemainingAfter = rating.DecimalOf(l.RemainingAfter, pkg.Scale)
 	case rating.Excess:
-		price := &x.Catalog.Prices[l.Price]
+		price := &c.Prices[l.Price]
 		out.PriceID, out.Tier, out.Currency = price.ID, l.Tier, price.Currency
 	}
 	return out

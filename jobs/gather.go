@@ -59,6 +59,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir), lateGathered: lateGathered{
 		seed: maphash.MakeSeed(), lateIDs: map[uint64]bool{}, latePayers: map[int32]bool{}, latePeriods: map[int]bool{},
 	}}
+	g.quarantine.most = max(leastQuarantine, int(s.MemoryBytes/4/rejectedRowBytes))
 	var bytes int64
 	listed := make(map[string]bool, len(objects))
 	for _, o := range objects {

@@ -10,7 +10,6 @@ import (
 
 	"drawdown/rating"
 	"drawdown/writers/export"
-	"drawdown/writers/settlement"
 	"drawdown/writers/store"
 )
 
@@ -30,28 +29,23 @@ func (exportCmd) Help() string {
 	return `Writes the settled periods from --from up to --to as files that finance takes as they are, each with a manifest beside it: rows, sums per meter and currency, the SHA-256, the periods with their revisions. Periods that are not closed yet are exported too, and marked provisional. Periods that are not settled are refused.
 
     drawdown export --from 2026-10-01 --to 2026-11-01 --format csv --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format statement --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format revenue --as xlsx --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format focus --as parquet --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format csv --revision 2026-10-05=1 --out before`
+    drawdown export --from 2026-10-01 --to 2026-11-01 --format xlsx --out book
+
+Of the finance formats (statement, revenue, focus) --as says which kind of file; --revision takes another revision than the current one:
+
+    drawdown export --from 2026-10-01 --to 2026-11-01 --out october \
+        --format revenue --as xlsx
+    drawdown export --from 2026-10-01 --to 2026-11-01 --out before \
+        --format csv --revision 2026-10-05=1`
 }
 
 // exportJob is what an export works on.
 type exportJob struct {
-	app     *app
-	config  *Config
+	chosenPeriods
 	command *exportCmd
 	catalog *rating.Catalog
-	output  *settlement.Output
-	from    rating.Instant
-	to      rating.Instant
-	before  []*published // from the first settled period up to from, where the history counts
-	periods []*published
-	closed  map[string]bool // by name
 	writer  *export.Writer
 	files   []*export.Manifest
-	show    *progress
-	rows    int64
 }
 
 func (k *exportCmd) Run(a *app) error {
@@ -59,7 +53,7 @@ func (k *exportCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	j := &exportJob{app: a, config: c, command: k, closed: map[string]bool{}, show: a.progress()}
+	j := &exportJob{chosenPeriods: chosenPeriods{app: a, op: "export", config: c, show: a.progress()}, command: k}
 	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
 		return &failure{op: "export", err: err}
 	}
@@ -101,7 +95,8 @@ func (j *exportJob) open() (err error) {
 	if j.to, err = parseInstantFlag("--to", k.To, location); err != nil {
 		return err
 	}
-	if err := j.choose(); err != nil {
+	history := k.Format == "revenue" || k.Format == "statement" || k.Format == "focus"
+	if err := j.choose(k.Revision, history); err != nil {
 		return err
 	}
 	if j.catalog, err = j.app.catalog(c); err != nil {
@@ -172,15 +167,6 @@ func (j *exportJob) finish(out *export.Out) error {
 		err = j.checkTotals(m)
 	}
 	return err
-}
-
-// count shows how far the export has come, and ends it where nobody wants it any more.
-func (j *exportJob) count(stage string) error {
-	if j.rows++; j.rows%8192 != 0 {
-		return nil
-	}
-	j.show.report(stage, j.rows, 0)
-	return j.app.ctx.Err()
 }
 
 func (j *exportJob) print() {

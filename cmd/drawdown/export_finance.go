@@ -13,14 +13,17 @@ func (j *exportJob) books() *export.Books {
 	c := j.config
 	return &export.Books{Terms: export.Terms{
 		Catalog: j.catalog, Provider: cmp.Or(j.command.Provider, c.Site),
-		Digits: func(currency string) int {
-			if currency == c.Currency.Code {
-				return c.Currency.Digits
-			}
-			return rating.CurrencyDigits(currency)
-		},
+		Digits: c.digitsOf,
 		Closed: func(month string) bool { return j.monthClosed(month) },
 	}}
+}
+
+// digitsOf are those of a currency's minor unit.
+func (c *Config) digitsOf(currency string) int {
+	if currency == c.Currency.Code {
+		return c.Currency.Digits
+	}
+	return rating.CurrencyDigits(currency)
 }
 
 // monthClosed tells whether all periods of a month are closed.

@@ -16,31 +16,56 @@ func (p *published) start() rating.Instant {
 
 func (p *published) period() rating.Period { return rating.Period{Start: p.start(), End: p.end()} }
 
-// choose finds the periods that are exported: their current revisions, or those that were asked for.
-func (j *exportJob) choose() error {
+// chosenPeriods are the settled periods of a range, which an export or a report is made of.
+type chosenPeriods struct {
+	app     *app
+	op      string // export or report
+	config  *Config
+	output  *settlement.Output
+	from    rating.Instant
+	to      rating.Instant
+	before  []*published // from the first settled period up to from, where the history counts
+	periods []*published
+	closed  map[string]bool // by name
+	show    *progress
+	rows    int64 // read so far
+}
+
+// count shows how far one has come, and ends it where nobody wants it any more.
+func (j *chosenPeriods) count(stage string) error {
+	if j.rows++; j.rows%8192 != 0 {
+		return nil
+	}
+	j.show.report(stage, j.rows, 0)
+	return j.app.ctx.Err()
+}
+
+// choose finds the periods of the range: their current revisions, or those that were asked for.
+func (j *chosenPeriods) choose(revisions []string, history bool) error {
 	c, unit := j.config, rating.PeriodUnit(j.config.Settlement.Period)
 	location := c.Settlement.TimeZone.Location
-	asked, err := parseRevisions(j.command.Revision)
+	asked, err := parseRevisions(revisions)
 	if err != nil {
 		return err
 	}
+	j.closed = map[string]bool{}
 	current, err := j.output.ReadCurrent()
 	if err == nil && len(current) > 0 {
 		err = j.states(current, asked)
 	}
 	if err != nil {
-		return &failure{op: "export", err: err}
+		return &failure{op: j.op, err: err}
 	}
 	if len(asked) > 0 {
-		return &failure{op: "export", err: fmt.Errorf("there is no revision %s", firstOf(asked)), code: exitUsage, hint: "`drawdown periods` lists the periods and their revisions"}
+		return &failure{op: j.op, err: fmt.Errorf("there is no revision %s", firstOf(asked)), code: exitUsage, hint: "`drawdown periods` lists the periods and their revisions"}
 	}
 	if rating.PeriodAt(unit, location, j.from).Start != j.from || rating.PeriodAt(unit, location, j.to).Start != j.to || j.from >= j.to || j.from < c.Start {
 		return &failure{
-			op: "export", err: fmt.Errorf("from %s to %s are no whole periods since settlement.start", moment(j.from, location), moment(j.to, location)),
+			op: j.op, err: fmt.Errorf("from %s to %s are no whole periods since settlement.start", moment(j.from, location), moment(j.to, location)),
 			code: exitUsage, hint: fmt.Sprintf("a period is %s, and the first one begins at %s; --to is where the last one ends", periodNoun(unit), moment(c.Start, location)),
 		}
 	}
-	return j.openPeriods(current, unit)
+	return j.openPeriods(current, unit, history)
 }
 
 func firstOf(revisions map[string]int) string {
@@ -53,7 +78,7 @@ func periodNoun(unit rating.PeriodUnit) string {
 }
 
 // states notes which periods are closed, and puts revisions that were asked for in the place of the current ones.
-func (j *exportJob) states(current map[string]settlement.Current, asked map[string]int) error {
+func (j *chosenPeriods) states(current map[string]settlement.Current, asked map[string]int) error {
 	return j.app.reading(j.config, func(st *store.Store) error {
 		periods, err := st.Periods(j.app.ctx)
 		if err != nil {
@@ -82,9 +107,8 @@ func (j *exportJob) states(current map[string]settlement.Current, asked map[stri
 }
 
 // openPeriods opens the manifests from the first settled period up to the end. All that are not settled are named.
-func (j *exportJob) openPeriods(current map[string]settlement.Current, unit rating.PeriodUnit) error {
+func (j *chosenPeriods) openPeriods(current map[string]settlement.Current, unit rating.PeriodUnit, history bool) error {
 	location := j.config.Settlement.TimeZone.Location
-	history := j.command.Format == "revenue" || j.command.Format == "statement" || j.command.Format == "focus"
 	var missing []string
 	for at := j.config.Start; at < j.to; {
 		period := rating.PeriodAt(unit, location, at)
@@ -100,7 +124,7 @@ func (j *exportJob) openPeriods(current map[string]settlement.Current, unit rati
 		}
 		p, err := openPublished(j.output, name, c)
 		if err != nil {
-			return &failure{op: "export", err: err}
+			return &failure{op: j.op, err: err}
 		}
 		if period.Start < j.from {
 			j.before = append(j.before, p)
@@ -114,8 +138,8 @@ func (j *exportJob) openPeriods(current map[string]settlement.Current, unit rati
 			list += fmt.Sprintf(" and %d more up to %s", n-10, missing[n-1])
 		}
 		return &failure{
-			op: "export", err: fmt.Errorf("%s not settled: %s", counted(int64(n), "period is", "periods are"), list),
-			hint: "`drawdown settle` settles what is due; `drawdown periods` says when; or export up to an earlier --to",
+			op: j.op, err: fmt.Errorf("%s not settled: %s", counted(int64(n), "period is", "periods are"), list),
+			hint: "`drawdown settle` settles what is due; `drawdown periods` says when; or take an earlier --to",
 		}
 	}
 	return nil

@@ -117,13 +117,19 @@ func (a *app) memory(c *Config) byteSize {
 	return c.Memory
 }
 
+// keepWithin tells the runtime how much memory a run may use. Until it gets near to that, the heap may grow fivefold before
+// it is collected: what a catalog is made into stays, and looking through it again and again frees nothing.
+func keepWithin(memory byteSize) {
+	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
+	debug.SetGCPercent(400)
+}
+
 // job makes a jobs.Settle of a configuration, all but the ledger. The output is closed with it, or if there is none.
 func (a *app) job(
 	ctx context.Context, c *Config, st *store.Store, used *usedCatalog, out *settlement.Output,
 ) (*jobs.Settle, func() error, error) {
 	compiled := used.Catalog
 	memory := a.memory(c)
-	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
 	progress := a.progress()
 	lies, err := a.openUsage(ctx, c, memory, progress)
 	if err != nil {

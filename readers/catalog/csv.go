@@ -27,6 +27,7 @@ func (p *parser) csv(data []byte) {
 		return
 	}
 	p.kind = sections[at].name()
+	p.named[p.kind] = true
 	sections[at].readCSV(p, bytes.TrimPrefix(data, []byte("\ufeff")))
 }
 

@@ -17,6 +17,7 @@ type Source struct {
 	Files []File // in the order in which they were read
 
 	places map[rating.Kind][]place // of each row
+	named  map[rating.Kind]bool    // kinds of which the files have a list, be it an empty one
 	lines  []fieldLine
 	faults []noted // of notation
 	broken bool    // a file could not be read to its end, so that references into it cannot be judged
@@ -71,7 +72,30 @@ func Parse(name string, data []byte) *Source {
 	return s
 }
 
-func newSource() *Source { return &Source{places: map[rating.Kind][]place{}} }
+func newSource() *Source {
+	return &Source{places: map[rating.Kind][]place{}, named: map[rating.Kind]bool{}}
+}
+
+// newParser parses the file of a source that was added last.
+func newParser(s *Source, name string, budget int) *parser {
+	return &parser{Source: s, name: name, file: int32(len(s.Files) - 1), row: -1, budget: budget, cells: map[string][]rating.CoverDraft{}}
+}
+
+// Broken gives the faults of notation, where there are any.
+func (s *Source) Broken() error {
+	if len(s.faults) == 0 {
+		return nil
+	}
+	f := &Faults{}
+	for i := range s.faults {
+		f.List = append(f.List, s.faults[i].Located)
+	}
+	f.sort()
+	return f
+}
+
+// Names tells whether the files have a list of a kind, be it an empty one.
+func (s *Source) Names(kind rating.Kind) bool { return s.named[kind] }
 
 func filesOf(path string) ([]string, error) {
 	info, err := os.Stat(path)
@@ -113,7 +137,7 @@ func isCSV(name string) bool { return strings.EqualFold(filepath.Ext(name), ".cs
 
 func (s *Source) add(name string, data []byte) {
 	s.Files = append(s.Files, File{Name: name, Size: int64(len(data)), SHA256: sha256.Sum256(data)})
-	p := &parser{Source: s, name: name, file: int32(len(s.Files) - 1), row: -1, budget: len(data) + maxExpanded, cells: map[string][]rating.CoverDraft{}}
+	p := newParser(s, name, len(data)+maxExpanded)
 	switch {
 	case isCSV(name):
 		p.csv(data)
@@ -129,7 +153,8 @@ func (s *Source) Compile(config rating.CompileConfig) (*rating.Catalog, error) {
 
 // CompileMerged checks what the files' rows and rows of a database make together. Of each kind, merged has the files' rows
 // first, in their order.
-func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig) (*rating.Catalog, error) {
+// Rows of the database that are known to be at fault are said with the rest.
+func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig, known ...rating.Fault) (*rating.Catalog, error) {
 	var list []Located
 	for _, f := range s.faults {
 		list = append(list, f.Located)
@@ -138,7 +163,7 @@ func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig
 	if !s.broken {
 		c, faults := rating.Compile(merged, config)
 		catalog = c
-		list = append(list, s.locate(merged, faults)...)
+		list = append(list, s.locate(merged, Besides(known, faults))...)
 	}
 	if len(list) == 0 {
 		return catalog, nil

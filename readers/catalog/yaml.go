@@ -13,33 +13,57 @@ import (
 
 // yaml reads a file that is one mapping of kinds.
 func (p *parser) yaml(data []byte) {
+	if root := p.document(data); root != nil {
+		p.kinds(root)
+	}
+}
+
+// document reads a file that is one mapping; nil where it is none.
+func (p *parser) document(data []byte) *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		p.fault(1, "", "write at least `accounts: []`", "the file is empty")
-		return
+		p.fault(1, "", p.atLeast(), "the file is empty")
+		return nil
 	} else if err != nil {
 		p.notYAML(err)
-		return
+		return nil
 	}
 	if err := decoder.Decode(&second); err == nil {
 		p.fault(second.Line, "", "put each document into a file of its own", "the file holds more than one YAML document")
 		p.broken = true
-		return
+		return nil
 	} else if !errors.Is(err, io.EOF) {
 		p.notYAML(err)
-		return
+		return nil
 	}
 	root := document.Content[0]
 	if isNull(root) {
-		p.fault(1, "", "write at least `accounts: []`", "the file is empty")
-		return
+		p.fault(1, "", p.atLeast(), "the file is empty")
+		return nil
 	}
 	if root.Kind != yaml.MappingNode {
-		p.fault(root.Line, "", "write `accounts: […]`, `meters: […]` and so on", "a catalog must be a mapping of kinds, not "+nounOf(root))
+		what, hint := "a catalog must be a mapping of kinds", "write `accounts: […]`, `meters: […]` and so on"
+		if p.kind == kindProduct {
+			what, hint = "a price list must be a mapping", productsHint
+		}
+		p.fault(root.Line, "", hint, what+", not "+nounOf(root))
 		p.broken = true
-		return
+		return nil
 	}
+	return root
+}
+
+// atLeast says what a file must have.
+func (p *parser) atLeast() string {
+	if p.kind == kindProduct {
+		return productsHint
+	}
+	return "write at least `accounts: []`"
+}
+
+// kinds reads a mapping of kinds.
+func (p *parser) kinds(root *yaml.Node) {
 	names := sectionNames()
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
@@ -69,6 +93,9 @@ func (p *parser) yaml(data []byte) {
 			}
 		}
 		seen[key.Value] = true
+		if at >= 0 {
+			p.named[sections[at].name()] = true
+		}
 	}
 }
 
