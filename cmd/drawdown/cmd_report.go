@@ -95,8 +95,10 @@ type writtenPage interface {
 // gather gathers the page that was asked for.
 func (j *reportJob) gather() (writtenPage, error) {
 	if j.command.Account != "" {
+		j.counts(j.shards, "lines", "balances")
 		return j.account()
 	}
+	j.counts(nil, "lines", "balances", "charges")
 	return j.overview()
 }
 
