@@ -367,7 +367,10 @@ func (s *Settler) stoppingLate() int32 {
 // tellLateStop tells of a service stop, unless the cycle is over: then it came to nothing.
 func (s *Settler) tellLateStop(b *Batch, i int, stopping int32) {
 	life := &s.late.lives[stopping]
-	if life.now != None && s.runs[life.now].CycleStart == life.CycleStart {
+	if life.now == None {
+		return
+	}
+	if r := &s.runs[life.now]; r.CycleStart == life.CycleStart && r.CycleEnd > s.period.Start {
 		s.tellStop(Stop{b.Account[i], b.Meter[i], life.Package, life.CycleStart}, s.period.Start, b.ID(i))
 	}
 }
@@ -388,7 +391,7 @@ func (s *Settler) bookLate(b *Batch, i int) {
 			d.after = r.Remaining
 			r.row.Deducted += d.consumed
 			line.CycleStart = r.CycleStart
-			if d.after <= r.alertFloor {
+			if d.after <= r.alertFloor && r.CycleEnd > s.period.Start { // else it is over, and nobody can do anything about it
 				s.alert(r, &d.draw, s.period.Start, b.ID(i))
 			}
 		} else {
