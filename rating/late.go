@@ -282,7 +282,7 @@ func (r *packageRun) coverOf(meter int32, attributes AttributeSet, own bool, t I
 // latePools says what a package had left at t of what is left now.
 func (s *Settler) latePools(life *lateRun, t Instant) (pools [2]latePool) {
 	pools[0].run, pools[0].left, pools[1].run, pools[1].left = None, None, None, None
-	if life.Stage != StageLive || t < life.ServesFrom {
+	if life.Stage != StageLive {
 		return pools
 	}
 	own, left, _, raises := s.latePool(life, life.CycleStart, t)
