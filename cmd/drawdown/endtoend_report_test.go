@@ -181,11 +181,42 @@ func checkReport(t *testing.T, s *site, w *world, report *page.Overview) {
 	if packages != 0 {
 		t.Error("packages by unit and by state are not as many")
 	}
+	checkLate(t, lines, report)
 	for _, p := range report.Chosen {
+		if n := len(p.Burn.Days); n > 0 && p.Burn.Days[n-1].Left != p.Closing {
+			t.Errorf("the days of %s end with %v, and %s is left", p.Package, p.Burn.Days[n-1], p.Closing)
+		}
 		if n := len(p.Burn.Points); p.State == "active" && (n == 0 || p.Burn.Points[n-1].Left != p.Closing) {
 			t.Errorf("the burn-down of %s ends with %v, and %s is left", p.Package, p.Burn.Points[max(0, n-1):], p.Closing)
 		}
 	}
+}
+
+// checkLate: what the report says of late usage is what the lines say.
+func checkLate(t *testing.T, lines []map[string]string, report *page.Overview) {
+	t.Helper()
+	deducted, excess, money := tally{}, tally{}, tally{}
+	for _, l := range report.Late {
+		deducted.add(l.Account+" "+l.Meter, l.Deducted)
+		excess.add(l.Account+" "+l.Meter, l.Excess)
+		money.add(l.Currency, l.Amount)
+	}
+	late := func(kind string) map[string]string {
+		return sums(t, lines, "quantity", func(r map[string]string) string {
+			if r["late"] != "true" || r["kind"] != kind {
+				return ""
+			}
+			return r["account"] + " " + r["meter"]
+		})
+	}
+	agree(t, "what is deducted late", deducted.texts(), late("deduction"))
+	agree(t, "what is excess late", excess.texts(), late("excess"))
+	agree(t, "what is charged late", money.texts(), sums(t, lines, "amount", func(r map[string]string) string {
+		if r["late"] != "true" {
+			return ""
+		}
+		return r["currency"]
+	}))
 }
 
 // checkCustomers: what the payers' pages say adds up to the page about all.

@@ -138,6 +138,7 @@ func (s *rolesSite) readCommands() map[string][][]string {
 		"catalog":  {{"show"}, {"check", filepath.Join(s.dir, "catalog.yaml")}, {"show", "--period", "2026-10-02"}, {"show", "--run", "1"}},
 		"settle":   {{"--dry-run"}},
 		"backfill": {slices.Concat(days, []string{"--dry-run"})},
+		"close":    {{"--until", "2026-10-04", "--dry-run"}},
 		"diff":     {{"2026-10-02", "--from", "1", "--to", "1"}},
 		"packages": {{}, {"--account", "acme"}, {"--at", "2026-10-02"}},
 		"periods":  {{}},

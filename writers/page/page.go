@@ -67,6 +67,7 @@ func (v *view) funcs() template.FuncMap {
 		"busy":     busy,
 		"open":     openPeriods,
 		"per":      perText,
+		"each":     func() string { return v.Per },
 		"numbered": func(i int) int { return i + 1 },
 		"of":       func(meters []Meter, currency string) []Meter { return inCurrency(meters, currency) },
 		"in":       amountIn,
