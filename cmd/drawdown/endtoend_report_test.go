@@ -228,6 +228,64 @@ func checkCustomers(t *testing.T, s *site, w *world, report *page.Overview, k re
 	agree(t, "charges of customers and of the report", lines.texts(), money)
 }
 
+// TestReportTellsWhatBackfillsChanged: what it says of backfills is the difference of what was charged before and after; the rest
+// of the page is that of a site which had all of its usage in time.
+func TestReportTellsWhatBackfillsChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(106, worldShape{records: 900, days: 5})
+	inTime := newSite(t, w)
+	inTime.settle(w)
+	s := newSite(t, w)
+	for i := range w.objects[:3] {
+		if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.settle(w)
+	k := reportCmd{From: rating.InstantOf(w.start).String(), To: w.until().String()}
+	before := s.report(w.later(), k).(*page.Overview)
+	for i := range w.objects[:3] {
+		s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+	}
+	s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+	after := s.report(w.later(), k).(*page.Overview)
+	difference, told, byPeriod, byAccount := tally{}, tally{}, tally{}, tally{}
+	for _, c := range after.Charges {
+		difference.add(c.Currency, c.Amount)
+	}
+	for _, c := range before.Charges {
+		difference.add(c.Currency, page.Number(rating.Amount(c.Amount).Neg()))
+	}
+	for _, c := range after.BackfillMoney {
+		told.add(c.Currency, c.Amount)
+	}
+	for _, b := range after.Backfills {
+		if b.Was != 1 || b.Is < 2 || b.Reason != "a test" || b.Accounts == 0 && b.Packages > 0 {
+			t.Errorf("a backfill is told as %+v", b)
+		}
+		for _, c := range b.Charges {
+			byPeriod.add(c.Currency, c.Amount)
+		}
+	}
+	for _, c := range after.Changes {
+		byAccount.add(c.Currency, c.Amount)
+	}
+	if len(before.Backfills) != 0 || len(after.Backfills) == 0 || len(difference.texts()) == 0 {
+		t.Error("nothing was backfilled")
+	}
+	agree(t, "the change of charges and what is told", difference.texts(), told.texts())
+	agree(t, "periods and their sum", byPeriod.texts(), told.texts())
+	agree(t, "accounts and their sum", byAccount.texts(), told.texts())
+	want := inTime.report(w.later(), k).(*page.Overview)
+	for _, o := range []*page.Overview{after, want} {
+		o.Periods, o.Backfills, o.Changes, o.BackfillMoney = nil, nil, nil, nil
+		o.Rows.Read, o.Rows.OutOfPeriod = 0, 0 // an object that came late was read for other periods alone
+	}
+	if written(t, after) != written(t, want) {
+		t.Error("after the backfill, the page is not that of usage in time")
+	}
+}
+
 // exportRange exports what a report tells of.
 func (s *site) exportRange(now time.Time, format string, from, to page.At) string {
 	s.t.Helper()
