@@ -34,6 +34,7 @@ type cli struct {
 	Settle     settleCmd     `cmd:"" help:"Settle every period that is over: deduct, charge, alert, write."`
 	Backfill   backfillCmd   `cmd:"" help:"Settle settled periods again: late usage, mended rows, corrected prices."`
 	Diff       diffCmd       `cmd:"" help:"Show what a backfill changed in a period, by account and package."`
+	Close      closeCmd      `cmd:"" help:"Close settled periods, once they are booked: never rewritten again."`
 	Packages   packagesCmd   `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
 	Periods    periodsCmd    `cmd:"" help:"Show which periods are pending, settled or closed."`
 	Runs       runsCmd       `cmd:"" help:"Show who ran what, when and for how long."`

@@ -132,6 +132,7 @@ func (j *exportJob) run() error {
 	case "xlsx":
 		return j.workbook()
 	}
+	j.countTables(j.tables())
 	for _, t := range j.tables() {
 		out, err := j.writer.Create(t.form.Name+"."+j.command.Format, t.form)
 		if err != nil {
@@ -144,8 +145,15 @@ func (j *exportJob) run() error {
 	return nil
 }
 
+func (j *exportJob) countTables(tables []exportTable) {
+	for _, t := range tables {
+		j.counts(nil, t.form.Name)
+	}
+}
+
 func (j *exportJob) workbook() error {
 	tables := j.tables()
+	j.countTables(tables)
 	forms := make([]*export.Table, len(tables))
 	for i := range tables {
 		forms[i] = tables[i].form

@@ -81,16 +81,21 @@ func newRolesSite(t *testing.T) *rolesSite {
 func (s *rolesSite) run(role string, args ...string) (int, string) {
 	s.t.Helper()
 	var out strings.Builder
-	env := []string{
-		"DRAWDOWN_STATE=" + s.server.URL(role, "drawdown"), "DRAWDOWN_USAGE_URL=" + buckettest.URL(s.endpoint, "usage"),
-		"DRAWDOWN_OUTPUT_URL=" + buckettest.URL(s.endpoint, "settlements"),
-	}
+	env := s.environment(role)
 	args = append([]string{"--now", rolesNow}, args...)
 	if _, err := os.Stat(filepath.Join(s.dir, "drawdown.yaml")); err == nil {
 		args = append([]string{"--config", filepath.Join(s.dir, "drawdown.yaml")}, args...)
 	}
 	code := run(s.t.Context(), process{args: args, clock: time.Now, stdout: &out, stderr: &out, env: env})
 	return code, out.String()
+}
+
+// environment names the stores to a command that connects as a role of the database.
+func (s *rolesSite) environment(role string) []string {
+	return []string{
+		"DRAWDOWN_STATE=" + s.server.URL(role, "drawdown"), "DRAWDOWN_USAGE_URL=" + buckettest.URL(s.endpoint, "usage"),
+		"DRAWDOWN_OUTPUT_URL=" + buckettest.URL(s.endpoint, "settlements"),
+	}
 }
 
 func (s *rolesSite) must(code int, role string, args ...string) string {
@@ -120,11 +125,10 @@ func (s *rolesSite) content() map[string]string {
 	return content
 }
 
-// TestReadersNeedNoRightToWrite: each command that only looks works for the role drawdown_reader, and with the right to read
-// objects alone; it changes nothing. A command that is new must be put into one of these lists.
-func TestReadersNeedNoRightToWrite(t *testing.T) {
-	s := newRolesSite(t)
-	s.must(exitDone, "drawdown", "remind")
+// readCommands are all commands that only look, by name, with the arguments that each is tried with.
+func (s *rolesSite) readCommands() map[string][][]string {
+	t := s.t
+	t.Helper()
 	out, with := t.TempDir(), filepath.Join(s.dir, "big.yaml")
 	if err := os.WriteFile(with, []byte("packages:\n  - {id: big, kind: pay_per_use, quota: 5000, price_paid: 99, covers: [{meter: sms}]}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -134,6 +138,7 @@ func TestReadersNeedNoRightToWrite(t *testing.T) {
 		"catalog":  {{"show"}, {"check", filepath.Join(s.dir, "catalog.yaml")}, {"show", "--period", "2026-10-02"}, {"show", "--run", "1"}},
 		"settle":   {{"--dry-run"}},
 		"backfill": {slices.Concat(days, []string{"--dry-run"})},
+		"close":    {{"--until", "2026-10-04", "--dry-run"}},
 		"diff":     {{"2026-10-02", "--from", "1", "--to", "1"}},
 		"packages": {{}, {"--account", "acme"}, {"--at", "2026-10-02"}},
 		"periods":  {{}},
@@ -157,6 +162,15 @@ func TestReadersNeedNoRightToWrite(t *testing.T) {
 		}
 		reads["export"] = append(reads["export"], args)
 	}
+	return reads
+}
+
+// TestReadersNeedNoRightToWrite: each command that only looks works for the role drawdown_reader, and with the right to read
+// objects alone; it changes nothing. A command that is new must be put into one of these lists.
+func TestReadersNeedNoRightToWrite(t *testing.T) {
+	s := newRolesSite(t)
+	s.must(exitDone, "drawdown", "remind")
+	reads := s.readCommands()
 	writes := []string{"demo", "init", "reports", "test", "completion", "man"} // or have no site
 	for i := range reflect.TypeFor[cli]().NumField() {
 		field := reflect.TypeFor[cli]().Field(i)

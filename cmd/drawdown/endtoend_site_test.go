@@ -28,6 +28,14 @@ import (
 	"drawdown/writers/store/storetest"
 )
 
+// plainCatalog knows two accounts and two meters.
+const plainCatalog = `accounts: [{id: acme}, {id: globex}]
+meters: [{id: calls}, {id: gb, scale: 2, max: "1000"}]
+prices:
+  - {id: calls, meter: calls, currency: USD, model: flat, price: "0.01"}
+  - {id: gb, meter: gb, currency: USD, model: flat, price: "0.01"}
+`
+
 // site is a folder with a configuration, a catalog and usage.
 type site struct {
 	t      testing.TB
