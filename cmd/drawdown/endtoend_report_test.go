@@ -317,6 +317,41 @@ func TestReportTellsWhatBackfillsChanged(t *testing.T) {
 	}
 }
 
+// TestReportTellsOfLateUsage: what came when its period was closed stands in rows of its own, and all still adds up; closed periods
+// are not provisional.
+func TestReportTellsOfLateUsage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(710+seed, worldShape{records: 700, days: 5})
+			s := newSite(t, w)
+			for i := range w.objects[:2] {
+				if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			day := func(n int) rating.Instant { return rating.InstantOf(w.start.AddDate(0, 0, n)) }
+			s.settleUntil(w.later(), day(3))
+			s.closeUntil(w, day(3))
+			k := reportCmd{From: day(0).String()}
+			if o := s.report(w.later(), k).(*page.Overview); o.Provisional || len(o.Late) > 0 {
+				t.Errorf("closed periods: provisional %v, late %v", o.Provisional, o.Late)
+			}
+			for i := range w.objects[:2] {
+				s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+			}
+			s.settle(w)
+			report := s.report(w.later(), k).(*page.Overview)
+			if !report.Provisional || len(report.Late) == 0 {
+				t.Errorf("provisional %v, %d rows of late usage", report.Provisional, len(report.Late))
+			}
+			checkReport(t, s, w, report)
+			checkCustomers(t, s, w, report, k)
+		})
+	}
+}
+
 // exportRange exports what a report tells of.
 func (s *site) exportRange(now time.Time, format string, from, to page.At) string {
 	s.t.Helper()

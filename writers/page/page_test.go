@@ -167,6 +167,22 @@ func TestHostileNamesStayNames(t *testing.T) {
 	}
 }
 
+// TestBackfillsThatChangedNothing are counted, and take no room.
+func TestBackfillsThatChangedNothing(t *testing.T) {
+	t.Parallel()
+	o := page.Overview{Head: head()}
+	for range 700 {
+		o.Backfills = append(o.Backfills, page.Backfill{Period: "2026-10-02", Was: 1, Is: 2})
+	}
+	for _, want := range []string{"700 periods were settled again. Against their first revision, no charge and no package changed.", "1 → 2"} {
+		var b bytes.Buffer
+		if err := o.Write(&b); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%v: the page does not say %q", err, want)
+		}
+		o.Backfills[3].Packages = 1
+	}
+}
+
 // TestForecastSaysHowSureItIs: each kind of forecast in words.
 func TestForecastSaysHowSureItIs(t *testing.T) {
 	t.Parallel()
