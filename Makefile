@@ -102,7 +102,7 @@ soak: ## random worlds against the slow model for SOAK_TIME=10m
 	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'TestTwoYears|TestUntouched' ./cmd/drawdown
 
 crash: ## kill the program CRASHES=1000 times at every step of a commit, and run it again
-	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|Mutants' -v ./cmd/drawdown
+	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|EveryRequest|Mutants' -v ./cmd/drawdown
 
 fuzz: ## every fuzz target for FUZZ_TIME=30s
 	@for package in $$($(GO) list ./...); do \
