@@ -316,7 +316,7 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 	}
 	for i := range run.periods {
 		p := &run.periods[i]
-		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i))}
+		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i)), Taken: run.taken(i)}
 		p.Lines = all.periods[i].lines
 		p.Charges = amounts(all.periods[i].amounts)
 		c.Manifest = &Manifest{
@@ -409,9 +409,8 @@ func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {
 func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
 	var list []Outgoing
 	if taken != nil {
-		list = taken.Notices
-		for i := range list {
-			report.Notices[list[i].Kind.String()]++
+		for kind, n := range taken.Notices {
+			report.Notices[kind] += n
 		}
 	}
 	for _, notices := range p.notices {

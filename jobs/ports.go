@@ -117,6 +117,7 @@ type PeriodCommit struct {
 	ManifestSHA256 [32]byte
 	Shards         []SealedState // by number
 	Notices        []Outgoing
+	Taken          *TakenOver // its notices stay as they are; nil: there are none
 }
 
 // Outgoing is a notice on its way into the outbox, by the names of things.

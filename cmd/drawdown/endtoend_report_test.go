@@ -181,11 +181,42 @@ func checkReport(t *testing.T, s *site, w *world, report *page.Overview) {
 	if packages != 0 {
 		t.Error("packages by unit and by state are not as many")
 	}
+	checkLate(t, lines, report)
 	for _, p := range report.Chosen {
+		if n := len(p.Burn.Days); n > 0 && p.Burn.Days[n-1].Left != p.Closing {
+			t.Errorf("the days of %s end with %v, and %s is left", p.Package, p.Burn.Days[n-1], p.Closing)
+		}
 		if n := len(p.Burn.Points); p.State == "active" && (n == 0 || p.Burn.Points[n-1].Left != p.Closing) {
 			t.Errorf("the burn-down of %s ends with %v, and %s is left", p.Package, p.Burn.Points[max(0, n-1):], p.Closing)
 		}
 	}
+}
+
+// checkLate: what the report says of late usage is what the lines say.
+func checkLate(t *testing.T, lines []map[string]string, report *page.Overview) {
+	t.Helper()
+	deducted, excess, money := tally{}, tally{}, tally{}
+	for _, l := range report.Late {
+		deducted.add(l.Account+" "+l.Meter, l.Deducted)
+		excess.add(l.Account+" "+l.Meter, l.Excess)
+		money.add(l.Currency, l.Amount)
+	}
+	late := func(kind string) map[string]string {
+		return sums(t, lines, "quantity", func(r map[string]string) string {
+			if r["late"] != "true" || r["kind"] != kind {
+				return ""
+			}
+			return r["account"] + " " + r["meter"]
+		})
+	}
+	agree(t, "what is deducted late", deducted.texts(), late("deduction"))
+	agree(t, "what is excess late", excess.texts(), late("excess"))
+	agree(t, "what is charged late", money.texts(), sums(t, lines, "amount", func(r map[string]string) string {
+		if r["late"] != "true" {
+			return ""
+		}
+		return r["currency"]
+	}))
 }
 
 // checkCustomers: what the payers' pages say adds up to the page about all.
@@ -283,6 +314,41 @@ func TestReportTellsWhatBackfillsChanged(t *testing.T) {
 	}
 	if written(t, after) != written(t, want) {
 		t.Error("after the backfill, the page is not that of usage in time")
+	}
+}
+
+// TestReportTellsOfLateUsage: what came when its period was closed stands in rows of its own, and all still adds up; closed periods
+// are not provisional.
+func TestReportTellsOfLateUsage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(710+seed, worldShape{records: 700, days: 5})
+			s := newSite(t, w)
+			for i := range w.objects[:2] {
+				if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			day := func(n int) rating.Instant { return rating.InstantOf(w.start.AddDate(0, 0, n)) }
+			s.settleUntil(w.later(), day(3))
+			s.closeUntil(w, day(3))
+			k := reportCmd{From: day(0).String()}
+			if o := s.report(w.later(), k).(*page.Overview); o.Provisional || len(o.Late) > 0 {
+				t.Errorf("closed periods: provisional %v, late %v", o.Provisional, o.Late)
+			}
+			for i := range w.objects[:2] {
+				s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+			}
+			s.settle(w)
+			report := s.report(w.later(), k).(*page.Overview)
+			if !report.Provisional || len(report.Late) == 0 {
+				t.Errorf("provisional %v, %d rows of late usage", report.Provisional, len(report.Late))
+			}
+			checkReport(t, s, w, report)
+			checkCustomers(t, s, w, report, k)
+		})
 	}
 }
 

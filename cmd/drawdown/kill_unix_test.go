@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,7 +18,9 @@ import (
 	"time"
 
 	"drawdown/rating"
+	"drawdown/readers/bucket/buckettest"
 	"drawdown/writers/store"
+	"drawdown/writers/store/storetest"
 )
 
 // What the program does as a child of these tests, by its environment.
@@ -379,4 +382,69 @@ func TestEveryCallFails(t *testing.T) {
 		t.Errorf("it makes %d calls only", n-1)
 	}
 	t.Logf("%d calls failed, one after another", n-1)
+}
+
+// TestEveryRequestFails is TestEveryCallFails on the wire: of a run on PostgreSQL and S3 the first request to the bucket is
+// answered by an error that passes, or by one that stays, or cut off; then the second, and so on; and so the messages to the
+// database, whose connection breaks before or after they arrive. It ends in success, or in an error and nothing committed,
+// and the next run ends in the same bytes. With TEST_CRASHES as `make crash` sets it each of them fails, else some.
+func TestEveryRequestFails(t *testing.T) {
+	w := newWorld(13, worldShape{records: 60, days: 1})
+	want := newSite(t, w, "shards: 2")
+	want.settle(w)
+	final, finalState := want.current(), want.visible()
+	step := 29
+	if crashes(t) >= 200 {
+		step = 1
+	}
+	// try settles with a fault at a place, counted from 1, and tells whether there was such a place.
+	try := func(name string, n int, fault func(n int, s3 *buckettest.Proxy, sql *storetest.Proxy) (there func() bool)) (there bool) {
+		t.Run(fmt.Sprint(name, " ", n), func(t *testing.T) {
+			s := newRealSite(t, w, "shards: 2")
+			s3, sql := buckettest.NewProxy(t, s.s3), server.Get(t).Proxy(t)
+			s.remote, s.state = s3.Endpoint, strings.Replace(s.state, fmt.Sprintf("127.0.0.1:%d", server.Get(t).Port), sql.Address(), 1)
+			s.configure("", "shards: 2")
+			reached := fault(n, s3, sql)
+			_, err := s.trySettle(w.later(), w.until(), false)
+			there = reached()
+			s3.Heal()
+			sql.Nth(0, storetest.Nothing)
+			if err != nil {
+				t.Logf("it failed: %v", err)
+				s.checkWhole(t)
+			}
+			s.settle(w)
+			same(t, "files in the end", final, s.current())
+			same(t, "state in the end", finalState, s.visible())
+		})
+		return there
+	}
+	requests := map[string]buckettest.Fault{
+		"500": buckettest.Answer(500, "InternalError"), "403": buckettest.Answer(403, "AccessDenied"), "cut off": buckettest.ResetAfter,
+	}
+	for _, name := range keysOf(requests) {
+		n := 1
+		for try(name, n, func(n int, s3 *buckettest.Proxy, _ *storetest.Proxy) func() bool {
+			came, made := 0, false
+			s3.Fail(1, func(*http.Request) bool {
+				came++
+				made = made || came == n
+				return came == n
+			}, requests[name])
+			return func() bool { return made }
+		}) && !t.Failed() {
+			n += step
+		}
+		t.Logf("%s: %d requests", name, n-1)
+	}
+	for name, cut := range map[string]storetest.Cut{"broken before": storetest.BeforeCommit, "broken after": storetest.AfterCommit} {
+		n := 1
+		for try(name, n, func(n int, _ *buckettest.Proxy, sql *storetest.Proxy) func() bool {
+			sql.Nth(n, cut)
+			return func() bool { return sql.Messages() >= n }
+		}) && !t.Failed() {
+			n += step
+		}
+		t.Logf("%s: %d messages", name, n-1)
+	}
 }

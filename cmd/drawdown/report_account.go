@@ -35,7 +35,7 @@ func (j *reportJob) account() (*page.Account, error) {
 	}
 	index, _ := j.catalog.AccountIndex([]byte(j.command.Account)) // it was looked up before
 	a := &page.Account{
-		Head: j.head(), Account: j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only), Per: j.days.per,
+		Head: j.head(), Account: j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only),
 	}
 	a.Name, a.Packages, a.Shared = shortened(a.Name), []page.Package{}, []page.Drawn{}
 	shown, err := j.shownPackages()
@@ -106,7 +106,7 @@ func (j *reportJob) customerPackage(s *packageSum) page.Package {
 			until = max(until, min(rating.Instant(at), max(s.ends, j.to)))
 		}
 	}
-	view.Burn = b.burn(j.to, until)
+	view.Burn = b.burn(&j.days, j.to, until)
 	return view
 }
 

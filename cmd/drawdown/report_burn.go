@@ -20,6 +20,7 @@ type burnGather struct {
 	place   burnPlace
 	events  []page.Event
 	more    int
+	days    []*rating.Amount // what was left at the end of each day of the page; nil: nothing happened on it
 
 	blocks [forecastBlocks]rating.Amount // the use of the last days, the newest first
 	before bool                          // it was used before them
@@ -54,7 +55,7 @@ const (
 func (j *reportJob) follow(list []*packageSum) {
 	j.burns = map[string]*burnGather{}
 	for _, s := range list {
-		j.burns[s.id] = &burnGather{sum: s, from: j.from, step: max(1, (j.to-j.from)/burnPlaces)}
+		j.burns[s.id] = &burnGather{sum: s, from: j.from, step: max(1, (j.to-j.from)/burnPlaces), days: make([]*rating.Amount, len(j.days.starts))}
 	}
 }
 
@@ -142,7 +143,7 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 	if l.EventTime >= j.from {
 		b.pending = append(b.pending, burnPoint{l.EventTime, 2, *l.RemainingAfter})
 		if len(b.pending) >= 1<<16 { // in the order of time, but for the period's balances, of which there are few
-			b.thin()
+			b.thin(&j.days)
 		}
 	}
 	for i, start := range j.blockStarts {
@@ -155,13 +156,16 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 	}
 }
 
-// thin keeps, of many lines, the last of each place; what began or ended stays.
-func (b *burnGather) thin() {
+// thin keeps, of many lines, the last of each place and day; what began or ended stays.
+func (b *burnGather) thin(days *reportDays) {
 	b.sort()
 	kept := b.pending[:0]
 	for i, p := range b.pending {
-		if p.rank == 2 && i+1 < len(b.pending) && b.pending[i+1].rank == 2 && (p.at-b.from)/b.step == (b.pending[i+1].at-b.from)/b.step {
-			continue
+		if i+1 < len(b.pending) {
+			next := b.pending[i+1]
+			if p.rank == 2 && next.rank == 2 && (p.at-b.from)/b.step == (next.at-b.from)/b.step && days.at(p.at) == days.at(next.at) {
+				continue
+			}
 		}
 		kept = append(kept, p)
 	}
@@ -173,9 +177,14 @@ func (b *burnGather) sort() {
 }
 
 // endPeriod moves what the period had to the plot.
-func (b *burnGather) endPeriod() {
+func (b *burnGather) endPeriod(days *reportDays) {
 	b.sort()
 	for _, p := range b.pending {
+		day := p.at
+		if p.rank == 0 { // the end of a cycle or a period is the last of what was before
+			day--
+		}
+		b.days[days.at(day)] = &p.left
 		number := int64((p.at - b.from) / b.step)
 		if b.place.filled && b.place.number != number {
 			b.flush()
@@ -207,8 +216,28 @@ func (b *burnGather) flush() {
 	b.place.filled = false
 }
 
+// daysLeft gives what was left at the end of each day, from the first to the last on which anything is known.
+func (b *burnGather) daysLeft(days *reportDays) []page.DayLeft {
+	list, last := []page.DayLeft{}, -1
+	for i := range b.days {
+		if b.days[i] != nil {
+			last = i
+		}
+	}
+	var left *rating.Amount
+	for i := range last + 1 {
+		if b.days[i] != nil {
+			left = b.days[i]
+		}
+		if left != nil {
+			list = append(list, page.DayLeft{Day: days.names[i], Left: page.Number(*left)})
+		}
+	}
+	return list
+}
+
 // burn gives the plot's figures, up to an instant.
-func (b *burnGather) burn(to, until rating.Instant) *page.Burn {
+func (b *burnGather) burn(days *reportDays, to, until rating.Instant) *page.Burn {
 	end := b.place
 	b.flush()
 	if n := len(b.points); n > 0 {
@@ -220,6 +249,6 @@ func (b *burnGather) burn(to, until rating.Instant) *page.Burn {
 	slices.SortStableFunc(b.events, func(x, y page.Event) int { return cmp.Compare(x.At, y.At) })
 	return &page.Burn{
 		From: page.At(b.from), To: page.At(until), Points: append([]page.Point{}, b.points...), Events: append([]page.Event{}, b.events...), More: b.more,
-		Granted: page.Number(b.sum.inCycle), Begins: page.At(b.sum.cycle),
+		Days: b.daysLeft(days), Granted: page.Number(b.sum.inCycle), Begins: page.At(b.sum.cycle),
 	}
 }

@@ -28,7 +28,7 @@ func (j *reportJob) head() page.Head {
 	c := j.config
 	h := page.Head{
 		Site: c.Site, From: page.At(j.from), To: page.At(j.to), TimeZone: c.Settlement.TimeZone.String(), Zone: c.Settlement.TimeZone.Location,
-		Digits: c.digitsOf, Currency: c.Currency.Code,
+		Digits: c.digitsOf, Currency: c.Currency.Code, Per: j.days.per,
 	}
 	for _, p := range j.periods[j.first:] {
 		state := store.PeriodSettled
@@ -49,7 +49,7 @@ func (j *reportJob) overview() (*page.Overview, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &page.Overview{Head: j.head(), Per: j.days.per, Packages: len(j.found), Rows: j.totalRows()}
+	o := &page.Overview{Head: j.head(), Packages: len(j.found), Rows: j.totalRows()}
 	charged, err := j.charged()
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (j *reportJob) overview() (*page.Overview, error) {
 	o.Chosen = []page.Package{}
 	for _, s := range chosen {
 		view := s.page(j)
-		view.Burn = j.burns[s.id].burn(j.to, j.to)
+		view.Burn = j.burns[s.id].burn(&j.days, j.to, j.to)
 		o.Chosen = append(o.Chosen, view)
 	}
 	o.Payers = j.payers(charged, sums.charges)

@@ -148,6 +148,12 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		Totals: string(totals),
 	}}
 	out.Revision.Shards, out.Revision.Notices = int64(len(p.Shards)), int64(len(p.Notices))
+	if p.Taken != nil {
+		out.Keeps, out.Sought = true, p.Taken.Sought
+		for _, n := range p.Taken.Notices {
+			out.Revision.Notices += int64(n)
+		}
+	}
 	for n, s := range p.Shards {
 		out.Revision.Payers += int64(s.Payers)
 		out.Revision.Packages += int64(s.Packages)

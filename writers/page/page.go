@@ -65,8 +65,10 @@ func (v *view) funcs() template.FuncMap {
 		"amounts":  v.amountsOf,
 		"state":    v.stateOf,
 		"busy":     busy,
+		"telling":  telling,
 		"open":     openPeriods,
 		"per":      perText,
+		"each":     func() string { return v.Per },
 		"numbered": func(i int) int { return i + 1 },
 		"of":       func(meters []Meter, currency string) []Meter { return inCurrency(meters, currency) },
 		"in":       amountIn,
@@ -350,6 +352,18 @@ func busy(days []Day) []Day {
 		}
 	}
 	return list
+}
+
+// telling gives the backfills that changed something, as many as a page has room for.
+func telling(list []Backfill) []Backfill {
+	const most = 60
+	var changed []Backfill
+	for _, b := range list {
+		if (b.Accounts > 0 || b.Packages > 0) && len(changed) < most {
+			changed = append(changed, b)
+		}
+	}
+	return changed
 }
 
 // openPeriods are those that may still change, in words: the first few.

@@ -58,7 +58,7 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	}
 	hash := sha256.New()
 	read := summed{to: hash}
-	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), make([]byte, 1<<18)); err != nil {
+	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), bufferFor(file)); err != nil {
 		return err
 	}
 	if read.size != w.Size || read.crc != w.crc {
@@ -67,6 +67,9 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	w.SHA256 = hash.Sum(nil)
 	return r.checkRows(ctx, file, w)
 }
+
+// bufferFor is a buffer to read a file with: most files are small, and there are many of them.
+func bufferFor(file stored) []byte { return make([]byte, max(1, min(1<<18, file.Size()))) }
 
 // numbering numbers meters and currencies by their names; -1: there is none of the name.
 type numbering interface {

@@ -163,7 +163,7 @@ func (o *Output) Verify(ctx context.Context, dir string, f File) (sums *Sums, er
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	hash := sha256.New()
-	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, make([]byte, 1<<18))
+	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, bufferFor(file))
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,10 @@ type PeriodCommit struct {
 	Revision // State, Token, RunID and IsCurrent are set by the commit
 	Shards   []ShardState
 	Notices  []Notice
+	// Keeps says that the notices of the revision before stay as they are, but for those of Sought, which stay where Notices
+	// has them.
+	Keeps  bool
+	Sought []string
 }
 
 // Notice is a row of the outbox, in the words of the settlement's files: ids, and decimals as text.
