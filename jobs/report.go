@@ -26,7 +26,7 @@ type Report struct {
 	LateSettled []string // objects of which rows of closed periods were settled
 	// FirstOpen is set where rows of closed periods wait: the settled period that takes them in when it is settled again.
 	FirstOpen *rating.Period
-	Elapsed     time.Duration
+	Elapsed   time.Duration
 
 	read map[string]int64 // records by object
 }
