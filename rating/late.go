@@ -101,6 +101,19 @@ func (s *Settler) beginLate(opening *PayerState) {
 	}
 }
 
+// cut takes a fall of the quota from raises, the last one first: what was added last is the first to go.
+func cut(raises []Raise, fall int64) []Raise {
+	rest := slices.Clone(raises)
+	for n := len(rest); n > 0 && fall > 0; n = len(rest) {
+		taken := min(rest[n-1].Quantity, fall)
+		fall -= taken
+		if rest[n-1].Quantity -= taken; rest[n-1].Quantity == 0 {
+			rest = rest[:n-1]
+		}
+	}
+	return rest
+}
+
 // risen gives raises in units that are finer by so many decimals.
 func risen(raises []Raise, rise int) []Raise {
 	finer := slices.Clone(raises)
@@ -367,7 +380,10 @@ func (s *Settler) stoppingLate() int32 {
 // tellLateStop tells of a service stop, unless the cycle is over: then it came to nothing.
 func (s *Settler) tellLateStop(b *Batch, i int, stopping int32) {
 	life := &s.late.lives[stopping]
-	if life.now != None && s.runs[life.now].CycleStart == life.CycleStart {
+	if life.now == None {
+		return
+	}
+	if r := &s.runs[life.now]; r.CycleStart == life.CycleStart && r.CycleEnd > s.period.Start {
 		s.tellStop(Stop{b.Account[i], b.Meter[i], life.Package, life.CycleStart}, s.period.Start, b.ID(i))
 	}
 }
@@ -388,7 +404,7 @@ func (s *Settler) bookLate(b *Batch, i int) {
 			d.after = r.Remaining
 			r.row.Deducted += d.consumed
 			line.CycleStart = r.CycleStart
-			if d.after <= r.alertFloor {
+			if d.after <= r.alertFloor && r.CycleEnd > s.period.Start {
 				s.alert(r, &d.draw, s.period.Start, b.ID(i))
 			}
 		} else {

@@ -439,6 +439,8 @@ func (p *modelPackage) apply(c *modelChange) {
 			p.resize(delta)
 			if delta.Sign() > 0 {
 				p.raises = append(p.raises, modelRaise{c.at, delta})
+			} else {
+				p.raises = cutModel(p.raises, minus(nought(), delta))
 			}
 		} else if len(p.cycles) > 0 {
 			p.currentCycle().quota = p.quota // nothing else of a cycle that is over changes
@@ -542,7 +544,7 @@ func (p *modelPackage) draw(r *modelRecord, consumed *big.Rat) {
 		if p.thresholdType == "percentage" {
 			border = over(times(threshold, p.grant), big.NewRat(100, 1))
 		}
-		if before.Cmp(border) > 0 && p.remaining.Cmp(border) <= 0 {
+		if row.end > r.Time && before.Cmp(border) > 0 && p.remaining.Cmp(border) <= 0 {
 			p.notice(modelNotice{
 				At: r.Time, Kind: "usage_alert", Account: p.account, Package: p.id, CycleStart: row.start,
 				Type: p.thresholdType, Threshold: decimalText(threshold), Remaining: decimalText(p.remaining), RecordID: r.ID,
