@@ -286,6 +286,7 @@ func (b *rewriting) planLate(ctx context.Context, w *work) error {
 		return nil
 	}
 	w.settledFrom, w.closedUntil = b.all[0].Period.Start, b.firstOpen().Period.Start
+	w.firstOpen = b.firstOpen().Period
 	if w.periods[0].Period.Start != w.closedUntil {
 		return nil
 	}

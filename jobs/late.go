@@ -73,6 +73,7 @@ func (s *Settle) latePlan(ctx context.Context, w *work) error {
 		return nil
 	}
 	w.closedUntil = closed[len(closed)-1].Period.End
+	w.firstOpen = s.periodAt(w.closedUntil)
 	if len(w.periods) > 0 && w.periods[0].Period.Start == w.closedUntil {
 		w.late = s.lateBefore(w.closedUntil)
 		w.late.closed = closed

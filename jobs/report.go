@@ -24,7 +24,9 @@ type Report struct {
 	Unchanged   int      // periods of a backfill that came to what was settled, and stay as they are
 	LateObjects []string // some of the objects
 	LateSettled []string // objects of which rows of closed periods were settled
-	Elapsed     time.Duration
+	// FirstOpen is set where rows of closed periods wait: the settled period that takes them in when it is settled again.
+	FirstOpen *rating.Period
+	Elapsed   time.Duration
 
 	read map[string]int64 // records by object
 }

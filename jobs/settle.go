@@ -94,6 +94,7 @@ type work struct {
 	more        bool           // periods are pending after these
 	settledFrom rating.Instant // settlement.start
 	closedUntil rating.Instant // start of the first open period, where any is closed
+	firstOpen   rating.Period  // which it is
 	late        *lateWork      // nil: the run settles no late usage
 	earlier     RowCounts      // of the commits before, in the same run
 
@@ -160,6 +161,9 @@ func (r *Report) take(run *work, g *gathered) {
 	for i := range g.objects {
 		o := &g.objects[i]
 		r.read[o.Key] = o.Read
+		if o.waits {
+			r.FirstOpen = &run.firstOpen
+		}
 		if o.settlesLate {
 			r.LateSettled = append(r.LateSettled, o.Key)
 		}

@@ -295,7 +295,7 @@ func (r *packageRun) coverOf(meter int32, attributes AttributeSet, own bool, t I
 // latePools says what a package had left at t of what is left now.
 func (s *Settler) latePools(life *lateRun, t Instant) (pools [2]latePool) {
 	pools[0].run, pools[0].left, pools[1].run, pools[1].left = None, None, None, None
-	if life.Stage != StageLive || t < life.ServesFrom {
+	if life.Stage != StageLive {
 		return pools
 	}
 	own, left, _, raises := s.latePool(life, life.CycleStart, t)
@@ -404,7 +404,7 @@ func (s *Settler) bookLate(b *Batch, i int) {
 			d.after = r.Remaining
 			r.row.Deducted += d.consumed
 			line.CycleStart = r.CycleStart
-			if d.after <= r.alertFloor && r.CycleEnd > s.period.Start {
+			if d.after <= r.alertFloor && r.CycleEnd > s.period.Start { // else it is over, and nobody can do anything about it
 				s.alert(r, &d.draw, s.period.Start, b.ID(i))
 			}
 		} else {

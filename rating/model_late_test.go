@@ -138,7 +138,12 @@ func (m *modelSettler) drawPast(told *modelRecord, pool modelPool, consume *big.
 	p := pool.p
 	if pool.past == nil {
 		before = p.remaining
+		thresholds := p.thresholds
+		if p.cycleEnd() <= told.Time { // of a cycle that is over, nobody is alerted
+			p.thresholds = nil
+		}
 		p.draw(told, consume)
+		p.thresholds = thresholds
 		return before, p.remaining, p.currentCycle().start
 	}
 	past := pool.past

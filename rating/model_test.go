@@ -544,7 +544,7 @@ func (p *modelPackage) draw(r *modelRecord, consumed *big.Rat) {
 		if p.thresholdType == "percentage" {
 			border = over(times(threshold, p.grant), big.NewRat(100, 1))
 		}
-		if row.end > r.Time && before.Cmp(border) > 0 && p.remaining.Cmp(border) <= 0 {
+		if before.Cmp(border) > 0 && p.remaining.Cmp(border) <= 0 {
 			p.notice(modelNotice{
 				At: r.Time, Kind: "usage_alert", Account: p.account, Package: p.id, CycleStart: row.start,
 				Type: p.thresholdType, Threshold: decimalText(threshold), Remaining: decimalText(p.remaining), RecordID: r.ID,

@@ -71,7 +71,7 @@ func (a *app) printBackfill(c *Config, r *jobs.Report, changes []periodChange) {
 	if r.Unchanged > 0 && r.Nothing == "" {
 		a.say("\n%s", counted(int64(r.Unchanged), "period comes to what was settled, and stays.", "periods come to what was settled, and stay."))
 	}
-	a.printLate(r)
+	a.printLate(c, r)
 	a.say("\n%s", fmt.Sprintf("%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
 		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped))))
 }

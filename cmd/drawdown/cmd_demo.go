@@ -123,6 +123,9 @@ func (a *app) tour(c *Config, dir string) error {
 	if err := a.printNoticeTable(periods); err != nil {
 		return &failure{op: "demo", err: err}
 	}
+	if isRemote(c.Output.URL) {
+		return nil
+	}
 	a.say("\n%s\n", a.ink.bold("Try next"))
 	a.say("    cd %s", dir)
 	a.say("    drawdown explain '%s'", demoRecord)
