@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,4 +237,42 @@ func (w *world) late(days int) worldObject {
 		})
 	}
 	return late
+}
+
+// readings counts how often each object is read.
+type readings struct {
+	jobs.Reader
+	mu    *sync.Mutex
+	times map[string]int
+}
+
+func (r readings) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
+	r.mu.Lock()
+	r.times[o.Key]++
+	r.mu.Unlock()
+	return r.Reader.Read(ctx, o, sink)
+}
+
+// TestBackfillReadsEachObjectOnce (R5.4): of however many periods it has rows.
+func TestBackfillReadsEachObjectOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(130, worldShape{records: 400, days: 6})
+	s := newSite(t, w)
+	late := w.late(2)
+	s.settle(w)
+	s.put(&late)
+	read := readings{mu: &sync.Mutex{}, times: map[string]int{}}
+	s.tamper = func(job *jobs.Settle) {
+		read.Reader = job.Reader
+		job.Reader = read
+	}
+	report, _ := s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+	if len(report.Periods) < 2 || len(read.times) < 5 {
+		t.Fatalf("%d periods from %d objects", len(report.Periods), len(read.times))
+	}
+	for key, n := range read.times {
+		if n != 1 {
+			t.Errorf("%s is read %d times", key, n)
+		}
+	}
 }

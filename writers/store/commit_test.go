@@ -253,7 +253,7 @@ func testCommitIsVisibleWhole(t *testing.T, db database) {
 func TestCommitIsAllOrNothing(t *testing.T) { onEach(t, testCommitIsAllOrNothing) }
 
 func testCommitIsAllOrNothing(t *testing.T, db database) {
-	steps := []string{StepBegin, StepToken, StepRun, StepCatalog, StepRevisions, StepStates, StepOutbox, StepObjects, StepSums}
+	steps := []string{StepBegin, StepToken, StepRun, StepCatalog, StepRevisions, StepCloses, StepStates, StepOutbox, StepObjects, StepSums}
 	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	first := day(t, 1, 1, Hash{}, "n1", "n2")

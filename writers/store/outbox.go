@@ -145,7 +145,8 @@ func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
 		At               rating.Instant
 	}
 	err := w.tx.SelectContext(ctx, &handed, w.tx.Rebind(`SELECT dedup_key, MIN(period_start) AS period FROM outbox_elsewhere
-		WHERE dedup_key IN (SELECT dedup_key FROM outbox WHERE`+gone+`) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
+		WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.dedup_key = outbox_elsewhere.dedup_key AND outbox.period_start = ?
+		AND outbox.revision < ? AND withdrawn_run = 0) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
 	if err != nil {
 		return err
 	}
