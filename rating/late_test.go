@@ -173,3 +173,72 @@ func TestLateUsageComesFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestLateUsageConserves (R5.5): in any world, each record that is not beyond the horizon settles once and whole, or has no
+// price; and over all periods no cycle gives more than it had, whatever was booked as expired before late usage drew on it.
+func TestLateUsageConserves(t *testing.T) {
+	t.Parallel()
+	worlds, late, tookBack := uint64(6_000), 0, 0
+	if testing.Short() {
+		worlds = 600
+	}
+	for number := range worlds {
+		w := makeWorld(worldsEnv("TEST_SEED", 1)+2_000_000, number)
+		run, err := engineSettle(w)
+		if err != nil {
+			t.Fatalf("world %d: %v\n%s", number, err, worldText(w))
+		}
+		if len(run.faults) > 0 {
+			continue
+		}
+		settled, unpriced := map[string]string{}, map[string]bool{}
+		had, expired := map[string]string{}, map[string]string{}
+		for i := range run.periods {
+			for _, u := range run.periods[i].Unpriced {
+				unpriced[u.ID] = true
+			}
+			for _, l := range run.periods[i].Lines {
+				settled[l.RecordID] = decimalText(plus(modelNumberOr(settled[l.RecordID], "0"), modelNumber(l.Quantity)))
+				if l.Late != (l.Time < w.Bounds[i]) {
+					t.Errorf("world %d: line %+v in the period from %d", number, l, w.Bounds[i])
+				}
+				if l.Late {
+					late++
+				}
+			}
+			for _, b := range run.periods[i].Balances {
+				key := b.Package + " " + instantText(b.CycleStart)
+				if i == 0 {
+					had[key] = b.Opening
+				}
+				gives := plus(modelNumber(b.Granted), modelNumber(b.RolledOver))
+				gives = minus(minus(gives, modelNumber(b.Deducted)), modelNumber(b.Revoked))
+				had[key] = decimalText(plus(modelNumberOr(had[key], "0"), gives))
+				expired[key] = decimalText(plus(modelNumberOr(expired[key], "0"), modelNumber(b.Expired)))
+				if modelNumber(b.Expired).Sign() < 0 {
+					tookBack++
+				}
+			}
+		}
+		for key := range had {
+			if modelNumber(had[key]).Sign() < 0 || modelNumber(expired[key]).Sign() < 0 || modelNumber(had[key]).Cmp(modelNumber(expired[key])) < 0 {
+				t.Errorf("world %d: cycle %s gave more than it had: %s left in all, of which %s expired", number, key, had[key], expired[key])
+			}
+		}
+		for _, r := range w.Records {
+			want := decimalText(modelNumber(r.Quantity))
+			if unpriced[r.ID] || r.Delivered != 0 && !r.settledLate(w, r.Delivered) {
+				want = "0"
+			}
+			if got := decimalText(modelNumberOr(settled[r.ID], "0")); got != want {
+				t.Errorf("world %d: record %s: %s of %s settled", number, r.ID, got, want)
+			}
+		}
+		if t.Failed() {
+			t.Fatal(worldText(w))
+		}
+	}
+	if t.Logf("%d late lines, %d balances with something taken back", late, tookBack); late < int(worlds)/4 || tookBack < int(worlds)/100 {
+		t.Error("too little of it is late")
+	}
+}
