@@ -90,7 +90,7 @@ race: servers ## the race detector over the packages with goroutines
 missing: # what could not be tested here; where CI is set, it has failed before
 	@[ -x "$(TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
 	@[ -x "$(TEST_MAILPIT)" ] || echo "NOT tested: e-mail. mailpit cannot be built here"
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -x "$(TEST_CHROMIUM)" ] || echo "NOT tested: what a browser makes of the HTML mails. Install the package chromium"
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -x "$(TEST_CHROMIUM)" ] || echo "NOT tested: what a browser makes of reports and of the HTML mails. Install the package chromium"
 	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
 	@[ -x "$(TEST_READERS)" ] || echo "NOT tested: Parquet in pyarrow, polars, pandas and Python's DuckDB. They cannot be installed here (python3 -m venv, pip)"
 	@[ -x "$(TEST_FOCUS_VALIDATOR)" ] || echo "NOT tested: FOCUS rows by the official validator. It cannot be installed here (python3 -m venv, pip)"

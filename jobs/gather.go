@@ -51,6 +51,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		return nil, fmt.Errorf("load remembered usage objects: %w", err)
 	}
 	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir)}
+	g.quarantine.most = max(leastQuarantine, int(s.MemoryBytes/4/rejectedRowBytes))
 	var bytes int64
 	listed := make(map[string]bool, len(objects))
 	for _, o := range objects {

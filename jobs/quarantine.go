@@ -25,6 +25,7 @@ import (
 // allows that, so that a run that is killed leaves no usage behind.
 type quarantine struct {
 	dir     string
+	most    int // rows, of which each has its place in memory; 0: any number
 	crc     *crc32.Table
 	scratch sync.Pool // of *[]byte, to encode rows in
 
@@ -46,6 +47,11 @@ type rejectedRow struct {
 	homeless       bool // it belongs to no period
 }
 
+const (
+	rejectedRowBytes = 32      // of memory, for each row
+	leastQuarantine  = 1 << 20 // rows that there is room for, however little memory a run has
+)
+
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{dir: dir, crc: crc32.MakeTable(crc32.Castagnoli), counts: map[int32]int{}}
 	q.scratch.New = func() any { return new([]byte) }
@@ -63,6 +69,10 @@ func (q *quarantine) add(object, period int32, r *rating.Rejected) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.most > 0 && len(q.rows) >= q.most {
+		return fmt.Errorf("R4.4: more than %d rows are in quarantine, and memory has no room for more, the last one (%s) because %s; "+
+			"mend the mapping, the catalog or the rows, or raise memory", q.most, r.Reason, r.Detail)
+	}
 	if q.file == nil {
 		file, err := os.CreateTemp(q.dir, "drawdown-*.quarantine") // mode 0600
 		if err != nil {

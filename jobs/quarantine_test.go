@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"drawdown/rating"
 )
@@ -323,4 +324,22 @@ func BenchmarkQuarantine(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestQuarantineHasAnEnd (R4.4): rows are on disk, but where each stands is in memory.
+func TestQuarantineHasAnEnd(t *testing.T) {
+	if size := int(unsafe.Sizeof(rejectedRow{})); size != rejectedRowBytes {
+		t.Errorf("a row takes %d bytes of memory, not %d", size, rejectedRowBytes)
+	}
+	q := newQuarantine(t.TempDir())
+	defer q.close()
+	q.most = 2
+	for range 2 {
+		if err := q.add(0, 0, &rating.Rejected{Row: 1, Reason: rating.Malformed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.add(0, 0, &rating.Rejected{Row: 2, Reason: rating.Malformed, Detail: "line is no JSON"}); err == nil || !strings.Contains(err.Error(), "(malformed) because line is no JSON") {
+		t.Error(err)
+	}
 }

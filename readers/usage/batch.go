@@ -437,8 +437,13 @@ func (b *batcher) flush() error {
 	return err
 }
 
+// maxRejected is how many rows of an object go into quarantine one by one, where they are most of it.
+const maxRejected = 1 << 18
+
 func (b *batcher) reject(r *row, rec *record, id []byte, reason rating.Reason, detail string) error {
-	b.summary.Rejected++
+	if b.summary.Rejected++; b.summary.Rejected > maxRejected && b.summary.Rejected > b.summary.Read/2 {
+		return fmt.Errorf("has more than %d rows that cannot settle, row %d because %s; see to usage.fields, and to what its producer writes", maxRejected, r.number, detail)
+	}
 	return b.sink.Reject(&rating.Rejected{
 		Row: r.number, Reason: reason, Detail: strings.ToValidUTF8(detail, "\uFFFD"),
 		RecordID: shown(id), Account: shown(r.account), Meter: shown(rec.meterText),

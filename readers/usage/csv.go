@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -116,6 +117,10 @@ func missingColumn(name, canonical string) string {
 }
 
 func errMissingColumns(missing, columns []string) error {
+	columns = slices.Clone(columns[:min(len(columns), maxMembers)])
+	for i, c := range columns {
+		columns[i] = c[:min(len(c), 80)]
+	}
 	return fmt.Errorf("lacks the column %s; it has %s; map the columns in usage.fields",
 		strings.Join(missing, ", "), strings.Join(columns, ", "))
 }

@@ -29,7 +29,16 @@
 // Parquet: columns by name, nested ones by dotted path. Time is a TIMESTAMP of any unit, INT96, a string, or an integer
 // with a layout; quantity is an integer, a DECIMAL or a string, and FLOAT or DOUBLE only where the mapping says how to
 // round. Attributes are a MAP of strings named attributes, or columns. The file is decoded here, page by page, and not by a
-// library: nothing is allocated because a damaged file claims that it needs it (see parquet_file.go).
+// library: nothing is allocated because a damaged file claims that it needs it (see parquet_file.go, parquet_allowance.go).
+// A row whose texts are longer together than max_line is malformed, and so is one with more than 256 attributes.
+//
+// # Hostile objects
+//
+// What an object may take is bounded by what it has, whatever it claims: text by usage.max_expansion, where values of
+// Parquet count as often as they stand in a row; the pages of a Parquet file by 384 MiB at once, and each by 64 MiB and 16 Mi
+// values; its columns of attributes by 256, its columns by 10,000, a column's name by 1 KiB, its footer by 64 MiB; its
+// column chunks by the size of the file. An object of which more than 262,144 rows cannot settle, and more than half, is a
+// bad object.
 //
 // # Attributes
 //

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -22,6 +23,9 @@ type parquetReader struct {
 	maps    *mapColumn
 	row     row
 	arena   []byte // texts of the row
+	ctx     context.Context
+	allowed *allowance
+	named   map[string]int // how many columns have a name
 
 	batch *batcher // nil: the rows are wanted one by one
 	fast  fastStep
@@ -36,31 +40,32 @@ func (r *Reader) decodeParquet(ctx context.Context, o Object, file content, to r
 	if err != nil {
 		return sum, err
 	}
-	p := &parquetReader{plan: r.plan, key: o.Key, file: f}
+	p := newParquetReader(ctx, f, r.plan, o.Key)
+	defer p.allowed.decoders.close()
 	p.batch, _ = to.(*batcher)
-	budget := max(minExpansion, saturatingProduct(o.Size, r.plan.maxExpansion))
-	if err := p.bind(ctx, &budget); err != nil {
+	if err := p.bind(); err != nil {
 		return sum, err
 	}
-	defer p.close()
 	if err := p.read(to); err != nil {
 		return sum, err
 	}
 	return [32]byte(hash.Sum(nil)), nil
 }
 
-func (p *parquetReader) close() {
-	for _, c := range p.columns {
-		c.pages.close()
+func newParquetReader(ctx context.Context, f *parquetFile, of *plan, key string) *parquetReader {
+	p := &parquetReader{plan: of, key: key, file: f, ctx: ctx, allowed: newAllowance(f.size, of), named: make(map[string]int, len(f.leaves))}
+	for i := range f.leaves {
+		p.named[f.leaves[i].name]++
 	}
-	if p.maps != nil {
-		p.maps.key.close()
-		p.maps.value.close()
-	}
+	return p
+}
+
+func (p *parquetReader) pagesOf(l *leaf) pages {
+	return pages{ctx: p.ctx, leaf: l, allowed: p.allowed, maxLine: p.plan.maxLine}
 }
 
 // bind finds the columns that the plan asks for, and refuses those that cannot be what they should.
-func (p *parquetReader) bind(ctx context.Context, budget *int64) error {
+func (p *parquetReader) bind() error {
 	slots := map[string]int{}
 	var missing, faults []string
 	p.binding = p.plan.bind(func(name, canonical string) int {
@@ -81,19 +86,19 @@ func (p *parquetReader) bind(ctx context.Context, budget *int64) error {
 		if !ok {
 			slot = len(p.columns)
 			slots[name] = slot
-			p.columns = append(p.columns, &column{pages: pages{ctx: ctx, leaf: l, budget: budget}})
+			p.columns = append(p.columns, &column{pages: p.pagesOf(l)})
 		}
 		return slot
 	})
 	if len(missing) > 0 {
-		names := make([]string, 0, min(len(p.file.leaves), maxMembers))
-		for i := range p.file.leaves[:min(len(p.file.leaves), maxMembers)] {
-			names = append(names, p.file.leaves[i].name)
+		names := make([]string, len(p.file.leaves))
+		for i := range names {
+			names[i] = p.file.leaves[i].name
 		}
 		return errMissingColumns(missing, names)
 	}
 	if !p.plan.mapsAttributes {
-		if fault := p.defaultAttributes(ctx, budget); fault != "" {
+		if fault := p.defaultAttributes(); fault != "" {
 			faults = append(faults, fault)
 		}
 	}
@@ -113,22 +118,14 @@ func (p *parquetReader) find(name string) *leaf {
 	return nil
 }
 
-func (p *parquetReader) twice(name string) bool {
-	n := 0
-	for i := range p.file.leaves {
-		if p.file.leaves[i].name == name {
-			n++
-		}
-	}
-	return n > 1
-}
+func (p *parquetReader) twice(name string) bool { return p.named[name] > 1 }
 
 func twiceFault(name string) string {
 	return "column " + name + " stands there twice; rename one of them, or leave it out"
 }
 
 // defaultAttributes binds the columns below `attributes`: of a map, or of a struct.
-func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) string {
+func (p *parquetReader) defaultAttributes() string {
 	var key *leaf
 	for i := range p.file.leaves {
 		l := &p.file.leaves[i]
@@ -143,15 +140,17 @@ func (p *parquetReader) defaultAttributes(ctx context.Context, budget *int64) st
 			if fault := p.unfit(l, l.name); fault != "" {
 				return fmt.Sprintf("column %s (%s) %s", l.name, physicalNames[l.physical], fault)
 			}
+			if len(p.binding.attributes) == maxMembers {
+				return fmt.Sprintf("it has more than %d columns of attributes; map usage.fields.attributes", maxMembers)
+			}
 			p.binding.attributes = append(p.binding.attributes, boundAttribute{[]byte(name), source{fromColumn, len(p.columns), nil}})
-			p.columns = append(p.columns, &column{pages: pages{ctx: ctx, leaf: l, budget: budget}})
+			c := &column{pages: p.pagesOf(l)}
+			c.pages.nameBytes = int64(len(name))
+			p.columns = append(p.columns, c)
 		case key == nil && l.inMap && l.maxRep == 1 && l.physical == physicalByteArray:
 			key = l
 		case key != nil && p.maps == nil && l.inMap && l.maxRep == 1 && l.physical == physicalByteArray && l.maxDef >= key.maxDef:
-			p.maps = &mapColumn{
-				key:   pages{ctx: ctx, leaf: key, budget: budget},
-				value: pages{ctx: ctx, leaf: l, budget: budget},
-			}
+			p.maps = &mapColumn{key: p.pagesOf(key), value: p.pagesOf(l)}
 		default:
 			return "column " + l.name + " is no part of a map from strings to strings; map usage.fields.attributes"
 		}
@@ -250,8 +249,8 @@ func (p *parquetReader) openGroup(g *rowGroup) error {
 			return c.fail(err)
 		}
 	}
-	if len(p.columns) == 0 && g.rows > p.file.size*1000 {
-		return errors.New("claims more rows than it can have; upload it again")
+	if err := p.allowed.spend(g.rows); err != nil { // they may be of constants alone
+		return fmt.Errorf("is a damaged Parquet file: %w", err)
 	}
 	if p.maps == nil {
 		return nil
@@ -268,7 +267,6 @@ func (p *parquetReader) step(left int64) (int, error) {
 				return 0, c.fail(err)
 			}
 			c.at = 0
-			c.resolved = false
 		}
 		n = min(n, c.pages.page.n-c.at)
 	}
@@ -333,9 +331,16 @@ func (p *parquetReader) fill(number int64, i int) error {
 	}
 	if p.maps != nil {
 		var err error
-		if r.attrs, err = p.maps.row(r.attrs); err != nil {
+		var fault string
+		if r.attrs, fault, err = p.maps.row(r.attrs); err != nil {
 			return err
 		}
+		r.malformed = cmp.Or(r.malformed, fault)
+	}
+	if p.raw(i); r.malformed != "" || p.tooLong() {
+		*r = row{number: number, malformed: cmp.Or(r.malformed, errLongRow), quantity: r.quantity, attrs: r.attrs[:0], raw: r.raw}
+		clear(r.quantity)
+		return nil // nothing of it is believed, as of a line that was cut off
 	}
 	for _, text := range [...][]byte{r.id, r.account, r.meter} {
 		if fault := textFault(text); fault != "" {
@@ -351,8 +356,22 @@ func (p *parquetReader) fill(number int64, i int) error {
 			r.malformed = "attribute " + quoted(a.name) + " is not UTF-8, or has a NUL"
 		}
 	}
-	p.raw(i)
 	return nil
+}
+
+const errLongRow = "row is longer than usage.max_line"
+
+// tooLong tells whether a row's texts are longer than a line of text may be.
+func (p *parquetReader) tooLong() bool {
+	r := &p.row
+	length := len(r.id) + len(r.account) + len(r.meter) + len(r.version) + len(r.time)
+	for _, q := range r.quantity {
+		length += len(q)
+	}
+	for _, a := range r.attrs {
+		length += len(a.name) + len(a.value)
+	}
+	return int64(length) > p.plan.maxLine
 }
 
 // keep appends a text to the arena of the row.
@@ -374,6 +393,10 @@ func (p *parquetReader) text(s source, i int) []byte {
 		return c.bytes(i)
 	}
 	if b := c.bytes(i); b != nil {
+		if c.pages.leaf.tooWide(b) {
+			p.row.malformed = "DECIMAL of column " + c.pages.leaf.name + " has more than 32 bytes"
+			return nil
+		}
 		return p.keep(func(to []byte) []byte { return c.pages.leaf.appendText(to, b) })
 	}
 	return nil
@@ -418,7 +441,7 @@ func (p *parquetReader) raw(i int) {
 					to = append(to, ',')
 				}
 				to = append(appendJSONText(to, a.name), ':')
-				to = appendJSONText(to, a.value)
+				to = appendJSONText(to, a.value[:min(len(a.value), 2*rating.RawMax)])
 			}
 			to = append(to, '}')
 		}

@@ -15,17 +15,21 @@ import (
 
 // column is a flat column, with a page of it.
 type column struct {
-	pages    pages
-	at       int     // row of the page
-	lookup   []int32 // of an id column: the catalog's index by dictionary entry
-	resolved bool    // lookup is that of the page's dictionary
+	pages   pages
+	at      int // row of the page
+	lookups [2]lookup
 }
 
-func (p *pages) close() {
-	if p.zstd != nil {
-		p.zstd.Close()
-	}
+// lookup is what the catalog has for the entries of a dictionary. A column may say both what the account is and the meter.
+type lookup struct {
+	indexes    []int32
+	dictNumber int
 }
+
+const (
+	ofAccounts = iota
+	ofMeters
+)
 
 func (c *column) fail(err error) error { return c.pages.fail(err) }
 
@@ -99,6 +103,9 @@ func (l *leaf) int(b []byte) int64 {
 	}
 	return int64(int32(n))
 }
+
+// tooWide tells decimals that are longer than any that is written as such: their digits would take for ever to find.
+func (l *leaf) tooWide(b []byte) bool { return l.logical == logicalDecimal && len(b) > 32 }
 
 func bigEndian(b []byte) *big.Int {
 	n := new(big.Int).SetBytes(b)
@@ -200,6 +207,12 @@ func (c *column) appendJSON(to []byte, i int) []byte {
 		}
 		return strconv.AppendInt(to, int64(binary.LittleEndian.Uint64(b)), 10)
 	}
+	if l.tooWide(b) {
+		return append(to, `"out of range"`...)
+	}
+	if l.physical == physicalByteArray && len(b) > 2*rating.RawMax {
+		b = b[:2*rating.RawMax] // what is shown of a row ends before
+	}
 	number := l.logical == logicalDecimal || l.logical == logicalNone && l.physical != physicalByteArray && l.physical != physicalFixed ||
 		l.logical == logicalSigned || l.logical == logicalUnsigned
 	if !number {
@@ -261,43 +274,45 @@ func (m *mapColumn) end() error {
 	return nil
 }
 
-// row appends the entries of the next row. Their texts are valid until the next row.
-func (m *mapColumn) row(attrs []pair) ([]pair, error) {
+// row appends the entries of the next row, or says why it has too many. Their texts are valid until the next row.
+func (m *mapColumn) row(attrs []pair) (all []pair, fault string, err error) {
 	m.arena, m.ends = m.arena[:0], m.ends[:0]
 	for first := true; ; first = false {
 		key, null, more, err := m.key.level(&m.keyAt, &m.keyNo, first)
 		if err != nil {
-			return nil, m.key.fail(err)
+			return nil, "", m.key.fail(err)
 		}
 		if !more {
 			break
 		}
-		m.arena = append(m.arena, key...)
-		m.ends = append(m.ends, len(m.arena))
 		value, valueNull, more, err := m.value.level(&m.valueAt, &m.valueNo, first)
 		if err != nil {
-			return nil, m.value.fail(err)
+			return nil, "", m.value.fail(err)
 		}
-		if !more {
-			return nil, m.value.fail(errors.New("it has fewer entries than its keys"))
+		switch {
+		case !more:
+			return nil, "", m.value.fail(errors.New("it has fewer entries than its keys"))
+		case null || valueNull: // an empty map, or an attribute without a value: none
+		case len(m.ends) == 2*maxMembers:
+			fault = fmt.Sprintf("row has more than %d attributes", maxMembers)
+		case int64(len(m.arena)+len(key)+len(value)) > m.key.maxLine:
+			fault = errLongRow
+		default:
+			m.arena = append(m.arena, key...)
+			m.ends = append(m.ends, len(m.arena))
+			m.arena = append(m.arena, value...)
+			m.ends = append(m.ends, len(m.arena))
 		}
-		if null || valueNull { // an empty map, or an attribute without a value: none
-			m.arena = m.arena[:len(m.arena)-len(key)]
-			m.ends = m.ends[:len(m.ends)-1]
-			continue
-		}
-		m.arena = append(m.arena, value...)
-		m.ends = append(m.ends, len(m.arena))
 	}
 	if _, _, more, err := m.value.level(&m.valueAt, &m.valueNo, false); err != nil || more {
-		return nil, m.value.fail(errors.New("it has more entries than its keys"))
+		return nil, "", m.value.fail(errors.New("it has more entries than its keys"))
 	}
 	start := 0
 	for i := 0; i < len(m.ends); i += 2 {
 		attrs = append(attrs, pair{m.arena[start:m.ends[i]:m.ends[i]], m.arena[m.ends[i]:m.ends[i+1]:m.ends[i+1]]})
 		start = m.ends[i+1]
 	}
-	return attrs, nil
+	return attrs, fault, nil
 }
 
 // level gives the next entry of the row: the first one, or one more.

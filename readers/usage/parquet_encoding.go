@@ -8,27 +8,39 @@ import (
 
 var errEncoding = errors.New("a page has damaged values")
 
+// The encodings of Parquet.
+const (
+	encodingPlain        = 0
+	encodingOldCodes     = 2 // in a dictionary
+	encodingLevels       = 3
+	encodingDeltas       = 5
+	encodingDeltaLengths = 6
+	encodingDeltaStrings = 7
+	encodingCodes        = 8
+	encodingSplit        = 9
+)
+
 // decodeValues decodes the n values of a data page.
 func (p *pages) decodeValues(data []byte, n int) error {
 	v, physical := &p.page.values, p.leaf.physical
 	v.n = n
 	switch e := p.header.encoding; {
-	case e == 0:
+	case e == encodingPlain:
 		return p.plainValues(v, data, n)
-	case e == 2 || e == 8:
+	case e == encodingOldCodes || e == encodingCodes:
 		return p.dictionaryCodes(data, n)
-	case e == 5 && (physical == physicalInt32 || physical == physicalInt64):
+	case e == encodingDeltas && (physical == physicalInt32 || physical == physicalInt64):
 		ints, _, err := p.deltas(data, n)
 		if err != nil {
 			return err
 		}
 		p.fixedInts(v, ints, 4<<(physical-physicalInt32))
 		return nil
-	case e == 6 && physical == physicalByteArray:
+	case e == encodingDeltaLengths && physical == physicalByteArray:
 		return p.deltaLengths(v, data, n)
-	case e == 7 && (physical == physicalByteArray || physical == physicalFixed):
+	case e == encodingDeltaStrings && (physical == physicalByteArray || physical == physicalFixed):
 		return p.deltaStrings(v, data, n)
-	case e == 9 && physical != physicalByteArray && p.width() > 0:
+	case e == encodingSplit && physical != physicalByteArray && p.width() > 0:
 		return p.splitStreams(v, data, n)
 	}
 	return fmt.Errorf("the encoding %d of a page is not supported for %s", p.header.encoding, physicalNames[physical])
@@ -277,13 +289,23 @@ func (p *pages) deltaStrings(v *values, data []byte, n int) error {
 	if err := p.deltaLengths(&suffixes, rest, n); err != nil {
 		return err
 	}
+	length := int64(suffixes.offsets[n])
+	for _, prefix := range prefixes {
+		if prefix < 0 || prefix > maxPageBytes || length+prefix > maxPageBytes {
+			return errEncoding
+		}
+		length += prefix
+	}
+	if err := p.holdStrings(length); err != nil {
+		return err
+	}
 	v.offsets = sized(v.offsets, n+1)
 	v.offsets[0] = 0
-	out, last := p.decoded[:0], 0
+	out, last := sized(p.decoded, int(length))[:0], 0
 	for i := range n {
 		suffix := suffixes.at(i)
 		start := len(out)
-		if prefixes[i] < 0 || prefixes[i] > int64(start-last) || start+int(prefixes[i])+len(suffix) > maxPageBytes {
+		if prefixes[i] > int64(start-last) {
 			return errEncoding
 		}
 		out = append(append(out, out[last:last+int(prefixes[i])]...), suffix...)

@@ -24,8 +24,8 @@ func (f *fastStep) prepare(p *parquetReader, n int) []bool {
 	slow := f.slow[:n]
 	clear(slow)
 	catalog := p.batch.catalog
-	ok := f.index(p, b.account, f.account[:n], catalog.AccountIndexes) &&
-		f.index(p, b.meter, f.meter[:n], catalog.MeterIndexes) &&
+	ok := f.index(p, b.account, f.account[:n], ofAccounts, catalog.AccountIndexes) &&
+		f.index(p, b.meter, f.meter[:n], ofMeters, catalog.MeterIndexes) &&
 		f.times(p, n) && f.quantities(p, n)
 	if !ok || b.version.slot >= 0 && b.version.kind != constant {
 		return nil
@@ -34,7 +34,7 @@ func (f *fastStep) prepare(p *parquetReader, n int) []bool {
 }
 
 // index resolves an id column against the catalog: its dictionary once, or value by value.
-func (f *fastStep) index(p *parquetReader, s source, out []int32, find func([]int32, func(int) []byte)) bool {
+func (f *fastStep) index(p *parquetReader, s source, out []int32, of int, find func([]int32, func(int) []byte)) bool {
 	if s.kind == constant {
 		find(out[:1], func(int) []byte { return s.text })
 		for k := range out {
@@ -49,22 +49,23 @@ func (f *fastStep) index(p *parquetReader, s source, out []int32, find func([]in
 	}
 	if pg.codes == nil {
 		find(out, c.bytes)
-	} else if !c.resolved {
-		c.lookup = sized(c.lookup, c.pages.dictionary.n)
-		find(c.lookup, c.pages.dictionary.at)
-		c.resolved = true
+	} else if known := &c.lookups[of]; known.dictNumber != c.pages.dictNumber {
+		known.indexes = sized(known.indexes, c.pages.dictionary.n)
+		find(known.indexes, c.pages.dictionary.at)
+		known.dictNumber = c.pages.dictNumber
 	}
+	lookup := c.lookups[of].indexes
 	switch {
 	case pg.codes == nil:
 	case pg.index == nil:
 		for k, code := range pg.codes[c.at : c.at+len(out)] {
-			out[k] = c.lookup[code]
+			out[k] = lookup[code]
 		}
 	default:
 		for k := range out {
 			out[k] = rating.None
 			if v := pg.index[c.at+k]; v >= 0 {
-				out[k] = c.lookup[pg.codes[v]]
+				out[k] = lookup[pg.codes[v]]
 			}
 		}
 	}
@@ -222,7 +223,7 @@ func (f *fastStep) add(p *parquetReader, number int64, i int) (bool, error) {
 		}
 		id = c.bytes(i)
 	}
-	if meter.Max > 0 && q > meter.Max || t > b.limit || len(id) == 0 || !plainText(id) {
+	if meter.Max > 0 && q > meter.Max || t > b.limit || len(id) == 0 || int64(len(id)) > p.plan.maxLine || !plainText(id) {
 		return false, nil
 	}
 	b.summary.Read++

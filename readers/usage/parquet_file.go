@@ -81,6 +81,8 @@ const (
 	maxChunks     = 1 << 18  // in all row groups
 	maxPageBytes  = 64 << 20 // expanded
 	maxPageValues = 16 << 20
+	maxScale      = 76      // of a DECIMAL in 32 bytes
+	maxName       = 1 << 10 // of a column, with those that it lies in
 	parquetMagic  = "PAR1"
 )
 
@@ -300,7 +302,11 @@ func readRowGroup(t *thrift) rowGroup {
 	t.fields(func(id int16, kind byte) bool {
 		switch {
 		case id == 1 && kind == thriftList:
-			t.list(func(byte) { g.chunks = append(g.chunks, readChunk(t)) })
+			t.list(func(byte) {
+				if g.chunks = append(g.chunks, readChunk(t)); len(g.chunks) > maxSchema {
+					t.fail()
+				}
+			})
 		case id == 3 && kind == thriftI64:
 			g.rows = t.int()
 		default:
@@ -356,8 +362,8 @@ func (p *parquetFile) schema(elements []schemaElement) error {
 		return errors.New("it has no schema")
 	}
 	rest := elements[1:]
-	var walk func(parent leaf, path []string, children int64, depth int) error
-	walk = func(parent leaf, path []string, children int64, depth int) error {
+	var walk func(parent leaf, children int64, depth int) error
+	walk = func(parent leaf, children int64, depth int) error {
 		for ; children > 0; children-- {
 			if len(rest) == 0 || depth > maxNesting {
 				return errors.New("its schema is no tree")
@@ -373,23 +379,29 @@ func (p *parquetFile) schema(elements []schemaElement) error {
 				l.maxDef++
 				l.maxRep++
 			}
-			names := append(path[:len(path):len(path)], e.name)
+			if len(parent.name)+len(e.name) > maxName {
+				return fmt.Errorf("a column has a name of more than %d bytes", maxName)
+			}
+			l.name = e.name
+			if depth > 0 {
+				l.name = parent.name + "." + e.name
+			}
 			if e.children > 0 {
 				l.inMap = l.inMap || e.repetition == 2 && e.children == 2
-				if err := walk(l, names, e.children, depth+1); err != nil {
+				if err := walk(l, e.children, depth+1); err != nil {
 					return err
 				}
 				continue
 			}
-			if e.physical < 0 || e.physical > physicalFixed || e.physical == physicalFixed && (l.length <= 0 || l.length > 1<<20) || l.scale < 0 || l.scale > 1000 {
-				return fmt.Errorf("its column %s has no valid type", strings.Join(names, "."))
+			if e.physical < 0 || e.physical > physicalFixed || e.physical == physicalFixed && (l.length <= 0 || l.length > 1<<20) || l.scale < 0 || l.scale > maxScale {
+				return fmt.Errorf("its column %s has no valid type", l.name)
 			}
-			l.name, l.physical, l.index = strings.Join(names, "."), int(e.physical), len(p.leaves)
+			l.physical, l.index = int(e.physical), len(p.leaves)
 			p.leaves = append(p.leaves, l)
 		}
 		return nil
 	}
-	if err := walk(leaf{}, nil, elements[0].children, 0); err != nil {
+	if err := walk(leaf{}, elements[0].children, 0); err != nil {
 		return err
 	}
 	if len(rest) > 0 {

@@ -2,7 +2,6 @@ package usage
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,12 +9,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math/bits"
-
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/snappy"
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
 )
 
 // values are the values of a page or a dictionary: of fixed width one after another, or with offsets.
@@ -46,14 +39,16 @@ type page struct {
 
 // pages reads the pages of a column chunk.
 type pages struct {
-	ctx    context.Context
-	leaf   *leaf
-	codec  int64
-	r      *bufio.Reader
-	left   int64 // stored bytes
-	values int64 // claimed by the chunk and not yet read
-	budget *int64
-	zstd   *zstd.Decoder
+	ctx       context.Context
+	leaf      *leaf
+	codec     int64
+	r         *bufio.Reader
+	left      int64 // stored bytes
+	values    int64 // claimed by the chunk and not yet read
+	nameBytes int64 // that each value counts for beside its own: of an attribute
+	maxLine   int64
+	allowed   *allowance
+	held      holding
 
 	header     pageHeader
 	stored     []byte
@@ -61,6 +56,7 @@ type pages struct {
 	dictionary values
 	dictBytes  []byte
 	hasDict    bool
+	dictNumber int // of the dictionary, from 1 on
 	page       page
 	decoded    []byte
 	ints       []int64
@@ -100,6 +96,9 @@ func (p *pages) open(f *parquetFile, c *chunk) error {
 		return errors.New("its type is not that of the schema")
 	case start < 4 || c.size < 0 || c.size > f.size || start > f.size-8-c.size:
 		return errors.New("its data lies outside of the file")
+	}
+	if p.allowed.stored -= c.size; p.allowed.stored < 0 {
+		return errOverlaps
 	}
 	section := io.NewSectionReader(f.file, start, c.size)
 	if p.r == nil {
@@ -152,6 +151,8 @@ func (p *pages) readPage() error {
 	switch {
 	case h.stored < 0 || h.stored > p.left:
 		return errors.New("a page claims more bytes than the column has")
+	case h.kind != pageIndex && h.stored > h.expanded+h.expanded/4+64<<10: // what does not compress grows, but not so much
+		return errors.New("a page claims more bytes stored than expanded")
 	case h.expanded < 0 || h.expanded > maxPageBytes:
 		return fmt.Errorf("a page claims %d bytes, more than %d", h.expanded, maxPageBytes)
 	case h.values < 0 || h.values > maxPageValues:
@@ -159,8 +160,11 @@ func (p *pages) readPage() error {
 	case h.kind != pageDictionary && h.values > p.values:
 		return errors.New("its pages claim more values than the column has")
 	}
-	if *p.budget -= h.expanded + h.values; *p.budget < 0 {
-		return errors.New("it expands past usage.max_expansion; raise that if the object is what it should be")
+	if err := p.allowed.spend(h.expanded + h.values); err != nil {
+		return err
+	}
+	if err := p.hold(); err != nil {
+		return err
 	}
 	p.left -= h.stored
 	p.stored = sized(p.stored, int(h.stored))
@@ -257,14 +261,14 @@ func (h *pageHeader) detail(t *thrift, part, id int16, kind byte) bool {
 
 // expand decompresses src, which must make exactly n bytes.
 func (p *pages) expand(to *[]byte, src []byte, n int) ([]byte, error) {
-	if p.codec == 0 {
+	if p.codec == codecNone {
 		if len(src) != n {
 			return nil, errors.New("a page has not the size that it claims")
 		}
 		return src, nil
 	}
 	*to = sized(*to, n)
-	out, err := p.decompress((*to)[:n:n], src)
+	out, err := p.allowed.decoders.decompress(p.codec, (*to)[:n:n], src)
 	if err != nil {
 		return nil, fmt.Errorf("a page cannot be decompressed: %w", err)
 	}
@@ -274,69 +278,24 @@ func (p *pages) expand(to *[]byte, src []byte, n int) ([]byte, error) {
 	return out, nil
 }
 
-var errPageSize = errors.New("it is larger than it claims")
-
-func (p *pages) decompress(dst, src []byte) ([]byte, error) {
-	switch p.codec {
-	case 1:
-		n, err := snappy.DecodedLen(src)
-		if err != nil || n != len(dst) {
-			return nil, errPageSize
-		}
-		return snappy.Decode(dst, src)
-	case 2:
-		r, err := gzip.NewReader(bytes.NewReader(src))
-		if err != nil {
-			return nil, err
-		}
-		return readExactly(dst, r)
-	case 4:
-		return readExactly(dst, brotli.NewReader(bytes.NewReader(src)))
-	case 6:
-		if p.zstd == nil {
-			d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPageBytes))
-			if err != nil {
-				return nil, err
-			}
-			p.zstd = d
-		}
-		var h zstd.Header
-		if err := h.Decode(src); err == nil && h.HasFCS && h.FrameContentSize > uint64(len(dst)) {
-			return nil, errPageSize
-		}
-		return p.zstd.DecodeAll(src, dst[:0])
-	case 7:
-		n, err := lz4.UncompressBlock(src, dst)
-		return dst[:max(n, 0)], err
-	}
-	return nil, fmt.Errorf("compression %d is not supported; write the file with zstd, snappy or gzip", p.codec)
-}
-
-func readExactly(dst []byte, r io.Reader) ([]byte, error) {
-	if _, err := io.ReadFull(r, dst); err != nil {
-		return nil, err
-	}
-	var more [1]byte
-	if n, err := r.Read(more[:]); n != 0 || err != nil && err != io.EOF {
-		return nil, errPageSize
-	}
-	return dst, nil
-}
-
 func (p *pages) readDictionary() error {
 	h := &p.header
-	if h.encoding != 0 && h.encoding != 2 {
+	if p.hasDict {
+		return errors.New("it has two dictionaries")
+	}
+	if h.encoding != encodingPlain && h.encoding != encodingOldCodes {
 		return fmt.Errorf("its dictionary has the encoding %d, which Parquet does not allow", h.encoding)
 	}
 	data, err := p.expand(&p.dictBytes, p.stored, int(h.expanded))
 	if err != nil {
 		return err
 	}
-	if p.codec == 0 { // the next page goes where this one lies
+	if p.codec == codecNone { // the next page goes where this one lies
 		p.dictBytes = append(p.dictBytes[:0], data...)
 		data = p.dictBytes
 	}
 	p.hasDict = true
+	p.dictNumber++
 	return p.plainValues(&p.dictionary, data, int(h.values))
 }
 
@@ -374,7 +333,10 @@ func (p *pages) readData() error {
 		}
 		present = p.indexRows()
 	}
-	return p.decodeValues(data, present)
+	if err := p.decodeValues(data, present); err != nil {
+		return err
+	}
+	return p.spendValues(present)
 }
 
 func (p *pages) splitV2() (data, reps, defs []byte, err error) {
@@ -384,14 +346,17 @@ func (p *pages) splitV2() (data, reps, defs []byte, err error) {
 		return nil, nil, nil, errors.New("a page has damaged levels")
 	}
 	reps, defs, data = p.stored[:h.repBytes], p.stored[h.repBytes:levels], p.stored[levels:]
-	if !h.uncompressed && h.expanded > levels {
+	switch {
+	case !h.uncompressed && h.expanded > levels:
 		data, err = p.expand(&p.expanded, data, int(h.expanded-levels))
+	case h.uncompressed && h.stored != h.expanded:
+		err = errors.New("a page has not the size that it claims")
 	}
 	return data, reps, defs, err
 }
 
 func splitLevels(data []byte, encoding int64) (levels, rest []byte, err error) {
-	if encoding != 3 {
+	if encoding != encodingLevels {
 		return nil, nil, fmt.Errorf("its levels have the encoding %d, which is not supported; write the file anew", encoding)
 	}
 	if len(data) < 4 || uint64(binary.LittleEndian.Uint32(data)) > uint64(len(data)-4) {

@@ -28,19 +28,18 @@ func dump(t testing.TB, data []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	budget := int64(minExpansion)
-	p := &parquetReader{plan: &plan{}, file: f}
+	p := newParquetReader(context.Background(), f, mustPlan(t, Config{}), "")
+	defer p.allowed.decoders.close()
 	p.binding.id, p.binding.version.slot, p.binding.time = source{kind: constant}, -1, source{kind: constant}
 	p.binding.account, p.binding.meter = source{kind: constant}, source{kind: constant}
 	for i := range f.leaves {
 		if l := &f.leaves[i]; l.maxRep == 0 && l.physical != physicalBoolean {
-			p.columns = append(p.columns, &column{pages: pages{ctx: context.Background(), leaf: l, budget: &budget}})
+			p.columns = append(p.columns, &column{pages: p.pagesOf(l)})
 		}
 	}
-	if fault := p.defaultAttributes(context.Background(), &budget); fault != "" {
+	if fault := p.defaultAttributes(); fault != "" {
 		return "", errors.New(fault)
 	}
-	defer p.close()
 	var out lines
 	err = p.read(&out)
 	return out.text.String(), err

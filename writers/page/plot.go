@@ -95,7 +95,7 @@ func (p *plot) grid(top rating.Amount) {
 }
 
 // letterWidth is about how wide a letter of a label is, in tenths of pixels.
-const letterWidth = 70
+const letterWidth = 80
 
 // tick names a place below the axis, as near to it as the plot's edges allow.
 func (p *plot) tick(tenths int64, name string) {
