@@ -91,6 +91,7 @@ missing: # what could not be tested here; where CI is set, it has failed before
 	@[ -x "$(TEST_VERSITYGW)" ] || echo "NOT tested: usage and settlements in S3. versitygw cannot be built here"
 	@[ -x "$(TEST_MAILPIT)" ] || echo "NOT tested: e-mail. mailpit cannot be built here"
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -x "$(TEST_CHROMIUM)" ] || echo "NOT tested: what a browser makes of reports and of the HTML mails. Install the package chromium"
+	@for shell in zsh fish groff; do command -v $$shell >/dev/null || echo "NOT tested: what $$shell makes of completion or the manual page. Install the package $$shell"; done
 	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
 	@[ -x "$(TEST_READERS)" ] || echo "NOT tested: Parquet in pyarrow, polars, pandas and Python's DuckDB. They cannot be installed here (python3 -m venv, pip)"
 	@[ -x "$(TEST_FOCUS_VALIDATOR)" ] || echo "NOT tested: FOCUS rows by the official validator. It cannot be installed here (python3 -m venv, pip)"
@@ -101,7 +102,7 @@ soak: ## random worlds against the slow model for SOAK_TIME=10m
 	@TEST_SOAK=$(SOAK_TIME) $(GO) test -timeout 0 -run 'TestTwoYears|TestUntouched' ./cmd/drawdown
 
 crash: ## kill the program CRASHES=1000 times at every step of a commit, and run it again
-	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|Mutants' -v ./cmd/drawdown
+	@TEST_CRASHES=$(CRASHES) $(GO) test -timeout 0 -run 'Killed|Stopped|DiskFull|EveryCall|EveryRequest|Mutants' -v ./cmd/drawdown
 
 fuzz: ## every fuzz target for FUZZ_TIME=30s
 	@for package in $$($(GO) list ./...); do \

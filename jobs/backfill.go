@@ -32,6 +32,7 @@ type Booked struct {
 	ManifestKey   string
 	ClosingSHA256 [32]byte // of the hashes of all shards
 	Closed        bool
+	HasLate       bool // it has settled usage of closed periods
 }
 
 // History is what a backfill reads of what was settled.
@@ -137,6 +138,9 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 			return nil, fmt.Errorf("R5.5: period %s is closed, and a closed period is never rewritten; name a range behind it", all[i].Name)
 		}
 	}
+	if books.first > 0 && all[books.first-1].Closed {
+		b.Standing = nil // what is taken over knows nothing of late usage: all of it is computed
+	}
 	return books, nil
 }
 
@@ -173,7 +177,7 @@ func (b *rewriting) next() int {
 func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report *Report) (revisions []Revision, err error) {
 	job := b.Settle
 	job.State, job.Bucket = &bookedState{b.State, b, w.periods[0].Period}, b.bucket
-	if err := b.load(ctx, w); err != nil {
+	if err := errors.Join(b.load(ctx, w), b.planLate(ctx, w)); err != nil {
 		return nil, err
 	}
 	g, err := job.gather(ctx, w)
@@ -276,14 +280,47 @@ func (b *rewriting) settled(i int, closing [][32]byte) bool {
 	return b.done
 }
 
+// planLate finds out whether a batch settles late usage again: whether it begins with the first open period.
+func (b *rewriting) planLate(ctx context.Context, w *work) error {
+	if !b.all[0].Closed {
+		return nil
+	}
+	w.settledFrom, w.closedUntil = b.all[0].Period.Start, b.firstOpen().Period.Start
+	w.firstOpen = b.firstOpen().Period
+	if w.periods[0].Period.Start != w.closedUntil {
+		return nil
+	}
+	w.late = b.lateBefore(w.closedUntil)
+	for i := range b.all {
+		if b.all[i].Closed {
+			w.late.closed = append(w.late.closed, b.all[i])
+		}
+	}
+	m, err := b.Settle.Closed.Manifest(ctx, b.standing(0))
+	if err != nil {
+		return fmt.Errorf("read what stands of period %s: %w", b.standing(0).Name, err)
+	}
+	if m.Late != nil {
+		for _, key := range m.Late.Objects {
+			w.late.objects[key] = true
+		}
+	}
+	return nil
+}
+
+// firstOpen is the first period that is not closed.
+func (b *rewriting) firstOpen() *Booked {
+	return &b.all[slices.IndexFunc(b.all, func(was Booked) bool { return !was.Closed })]
+}
+
 // countElsewhere counts a fresh object's rows of settled periods: those that no batch settles are late.
-func (b *rewriting) countElsewhere(o *gatheredObject, times []rating.Instant) {
+func (b *rewriting) countElsewhere(o *gatheredObject, times []rating.Instant, settlesLate bool) {
 	if o.elsewhere == nil {
 		o.elsewhere = map[int]int64{}
 	}
 	for _, t := range times {
 		i := sort.Search(len(b.all), func(i int) bool { return b.all[i].Period.End > t })
-		if i < len(b.all) && b.all[i].Period.Start <= t {
+		if i < len(b.all) && b.all[i].Period.Start <= t && !(settlesLate && b.all[i].Closed) {
 			o.elsewhere[i]++
 		}
 	}
@@ -294,7 +331,7 @@ func (b *rewriting) countLate(report *Report) {
 	report.Late, report.LateObjects = 0, nil
 	for _, key := range slices.Sorted(maps.Keys(b.before)) {
 		o := b.before[key]
-		if from > 0 && o.lost(b.all[0].Period.Start, b.all[from].Period.Start) ||
+		if from > 0 && o.lost(b.firstOpen().Period.Start, b.all[from].Period.Start) ||
 			b.first < len(b.all) && o.lost(b.all[b.first].Period.Start, rating.Never) {
 			report.Replaced = append(report.Replaced, key)
 		}

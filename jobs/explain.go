@@ -84,6 +84,8 @@ type Books struct {
 	CatalogSHA256 [32]byte
 	OpeningSHA256 [][32]byte // by shard; empty in the first period
 	Tables        BookedTables
+	Late          *LateSettled     // usage of closed periods that it has settled; nil: none
+	LateIn        []rating.Instant // starts of later periods that have settled some
 }
 
 // BookedInput is an object that a settlement was made of; one that could not be read whole has no hash.
@@ -262,6 +264,12 @@ func (x *explaining) explain(ctx context.Context, row *foundRow) (*ExplainedRow,
 		return e, x.explainPending(ctx, e, row, home)
 	}
 	e.Period, e.Revision = b.name, b.Revision
+	if late, err := x.lateBooks(ctx, row, b); err != nil || late != nil {
+		if err == nil {
+			err = x.explainLate(ctx, e, row, b, late)
+		}
+		return e, err
+	}
 	switch x.standing(b, row.object) {
 	case absent:
 		err = x.explainAbsent(ctx, e, row, b, home)

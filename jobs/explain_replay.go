@@ -38,6 +38,17 @@ func (x *explaining) replay(ctx context.Context, b *openBooks, account int32) (*
 	again.Bucket, again.State = x.inputs(b), forgetful{x.State}
 	payer := x.Catalog.Accounts[account].Payer
 	run := &work{periods: []PeriodReport{{Period: b.Period}}, stages: &stages{}, only: payer, home: b.Period.Start}
+	if b.Late != nil {
+		objects := map[string]Object{}
+		for key, o := range x.found {
+			objects[key] = o.Object
+		}
+		var err error
+		if run.late, err = again.lateAgain(ctx, b.Period, b.Late, objects); err != nil {
+			b.replays[account] = &replay{err: err}
+			return b.replays[account], nil
+		}
+	}
 	g, err := again.gather(ctx, run)
 	if err != nil {
 		return nil, fmt.Errorf("settle period %s of account %q once more: %w", b.name, x.Catalog.Accounts[account].ID, err)
@@ -94,7 +105,15 @@ func (x *explaining) replayGathered(ctx context.Context, r *replay, run *work, b
 	for cursor.NextPayer() {
 		for cursor.NextPeriod() {
 			for cursor.NextBatch() {
-				if err := settler.Add(cursor.Batch()); err != nil {
+				add := settler.Add
+				if cursor.Period() < run.lates() {
+					add = settler.AddLate
+				}
+				batch := cursor.Batch()
+				for i := range batch.Object {
+					batch.Object[i], _ = g.own(batch.Object[i])
+				}
+				if err := add(batch); err != nil {
 					return errors.Join(err, cursor.Close())
 				}
 				x.take(r, settler, g, account)
@@ -172,9 +191,14 @@ type filter struct{ kept rating.Records }
 
 // keep copies the payer's records; the copy is overwritten by the next call.
 func (f *filter) keep(c *rating.Catalog, payer int32, r *rating.Records) *rating.Records {
+	return f.keepIf(r, func(i int) bool { return c.Accounts[r.Account[i]].Payer == payer })
+}
+
+// keepIf copies those records for which is holds, likewise.
+func (f *filter) keepIf(r *rating.Records, is func(i int) bool) *rating.Records {
 	f.kept.Reset()
 	for i := range r.Time {
-		if c.Accounts[r.Account[i]].Payer != payer {
+		if !is(i) {
 			continue
 		}
 		f.kept.Time = append(f.kept.Time, r.Time[i])

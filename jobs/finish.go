@@ -16,11 +16,22 @@ func (s *Settle) balance(ctx context.Context, run *work, g *gathered, all *rated
 	conflicts := g.shuffle.Conflicts()
 	late := make([]lateRejection, 0, len(conflicts))
 	for _, c := range conflicts {
-		late = append(late, lateRejection{c.Object, c.Period, rating.Rejected{
-			Row: c.Row, Reason: rating.Conflict, RecordID: c.ID, Account: s.Catalog.Accounts[c.Account].ID,
-			Meter: s.meterID(c.Meter), Time: c.Time, HasTime: true,
-			Detail: "another row with this id, account and version has other content, and neither is guessed to be right",
+		reason, detail := rating.Conflict, "another row with this id, account and version has other content, and neither is guessed to be right"
+		if c.TooLate {
+			reason = rating.TooLate
+			detail = "its period is closed, and what is booked there under this id is something else, which cannot be changed any more; " +
+				"give credit, or charge, by hand"
+		}
+		object, _ := g.own(c.Object)
+		late = append(late, lateRejection{object, run.ownPeriod(c.Period), rating.Rejected{
+			Row: c.Row, Reason: reason, RecordID: c.ID, Account: s.Catalog.Accounts[c.Account].ID,
+			Meter: s.meterID(c.Meter), Time: c.Time, HasTime: true, Detail: detail,
 		}})
+	}
+	for n := range g.objects {
+		for _, r := range g.objects[n].tooOld {
+			late = append(late, lateRejection{int32(n), 0, r})
+		}
 	}
 	unpriced := make([][]rating.Amount, len(run.periods))
 	for i := range all.periods {
@@ -28,7 +39,10 @@ func (s *Settle) balance(ctx context.Context, run *work, g *gathered, all *rated
 		for _, u := range all.periods[i].unpriced {
 			quantity := rating.DecimalOf(u.Quantity, s.Catalog.Meters[u.Meter].Scale)
 			unpriced[i][u.Meter], _ = unpriced[i][u.Meter].Add(quantity)
-			inputs[i].of(u.Object).Settled--
+			f := inputs[i].of(u.Object)
+			if f.Settled--; u.Time < run.periods[i].Period.Start {
+				f.Late.Settled--
+			}
 			late = append(late, lateRejection{u.Object, int32(i), rating.Rejected{
 				Row: u.Row, Reason: rating.NoPrice, RecordID: u.ID, Account: s.Catalog.Accounts[u.Account].ID,
 				Meter: s.meterID(u.Meter), Time: u.Time, HasTime: true,
@@ -37,7 +51,10 @@ func (s *Settle) balance(ctx context.Context, run *work, g *gathered, all *rated
 		}
 	}
 	for i := range late {
-		inputs[late[i].period].of(late[i].object).Quarantined++
+		f := inputs[late[i].period].of(late[i].object)
+		if f.Quarantined++; late[i].rejected.Time < run.periods[late[i].period].Period.Start {
+			f.Late.Quarantined++
+		}
 	}
 	if err := s.checkRows(run, g, inputs); err != nil {
 		return err
@@ -64,6 +81,7 @@ type objectRows map[int32]*fate
 // fate is what became of an object's rows in a period.
 type fate struct {
 	Settled, Duplicate, Superseded, Quarantined, Probable int64
+	Late                                                  RowCounts // the part of it that is of closed periods
 }
 
 func (o objectRows) of(object int32) *fate {
@@ -87,9 +105,16 @@ func (s *Settle) inputs(run *work, g *gathered) []objectRows {
 		for period, rows := range g.objects[n].rejected {
 			inputs[period].of(int32(n)).Quarantined = rows
 		}
+		if rows := g.objects[n].lateRejected; rows > 0 {
+			inputs[0].of(int32(n)).Late.Quarantined = rows
+		}
 	}
 	for _, t := range g.shuffle.Tallies() {
-		f := inputs[t.Period].of(t.Object)
+		object, late := g.own(t.Object)
+		f := inputs[run.ownPeriod(t.Period)].of(object)
+		if late {
+			f.Late.add(&RowCounts{Settled: t.Settled, Duplicate: t.Duplicate, Superseded: t.Superseded})
+		}
 		f.Settled += t.Settled
 		f.Duplicate += t.Duplicate
 		f.Superseded += t.Superseded
@@ -145,8 +170,8 @@ func (s *Settle) rejectLate(ctx context.Context, g *gathered, late []lateRejecti
 func (s *Settle) checkRows(run *work, g *gathered, inputs []objectRows) error {
 	placed := make([]int64, len(g.objects))
 	for _, o := range g.shuffle.OutOfPeriod() {
-		if !g.objects[o.Object].bad {
-			placed[o.Object] = o.Rows
+		if object, _ := g.own(o.Object); o.Object < g.bookedNumber() && !g.objects[object].bad {
+			placed[object] += o.Rows
 		}
 	}
 	for n := range g.objects {
@@ -187,7 +212,8 @@ func (s *Settle) checkQuantities(run *work, g *gathered, all *rated, unpriced []
 	}
 	for _, t := range g.shuffle.Tallies() {
 		if t.Meter != rating.None {
-			handed[t.Period][t.Meter], _ = handed[t.Period][t.Meter].Add(t.Quantity)
+			of := handed[run.ownPeriod(t.Period)]
+			of[t.Meter], _ = of[t.Meter].Add(t.Quantity)
 		}
 	}
 	for i := range run.periods {
@@ -230,8 +256,13 @@ func (s *Settle) meterReport(m int32, t *rating.Totals) (MeterReport, error) {
 // limitQuarantine fails the run when too much of it is in quarantine: a wrong mapping must not settle an empty month.
 func (s *Settle) limitQuarantine(run *work, g *gathered, late []lateRejection) error {
 	reasons := map[string]int64{}
+	tooLate := int64(0) // no mapping is wrong on their account
 	count := func(period int32, reason rating.Reason) {
 		run.periods[period].Quarantined[reason.String()]++
+		if reason == rating.TooLate {
+			tooLate++
+			return
+		}
 		reasons[reason.String()]++
 	}
 	for _, r := range g.quarantine.rows {
@@ -240,8 +271,8 @@ func (s *Settle) limitQuarantine(run *work, g *gathered, late []lateRejection) e
 	for i := range late {
 		count(late[i].period, late[i].rejected.Reason)
 	}
-	quarantined := run.earlier.Quarantined + run.rows.Quarantined
-	read := run.earlier.inPeriod() + run.rows.inPeriod()
+	quarantined := run.earlier.Quarantined + run.rows.Quarantined - tooLate
+	read := run.earlier.inPeriod() + run.rows.inPeriod() - tooLate
 	if exceeds(quarantined, read, s.MaxQuarantinePercent) {
 		return fmt.Errorf("R4.4: %d of %d rows (%s) are in quarantine (%s), more than settlement.max_quarantine allows; "+
 			"nothing of these periods was committed: mend the mapping, the catalog or the rows, or raise settlement.max_quarantine",
@@ -285,7 +316,7 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 	}
 	for i := range run.periods {
 		p := &run.periods[i]
-		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i))}
+		c := PeriodCommit{Report: p, Shards: all.periods[i].closing, Notices: s.notices(&all.periods[i], p, run.taken(i)), Taken: run.taken(i)}
 		p.Lines = all.periods[i].lines
 		p.Charges = amounts(all.periods[i].amounts)
 		c.Manifest = &Manifest{
@@ -297,6 +328,13 @@ func (s *Settle) finish(ctx context.Context, run *work, g *gathered, all *rated,
 			opening = append(opening, state.SHA256)
 		}
 		c.Manifest.ClosingSHA256 = opening
+		if i == 0 {
+			late, err := s.lateSettled(run, g, all)
+			if err != nil {
+				return err
+			}
+			c.Manifest.Late, p.Late = late, late
+		}
 		if run.rewriting != nil {
 			c.Manifest.Standing = run.rewriting.standing(i).ManifestKey
 		}
@@ -371,9 +409,8 @@ func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {
 func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
 	var list []Outgoing
 	if taken != nil {
-		list = taken.Notices
-		for i := range list {
-			report.Notices[list[i].Kind.String()]++
+		for kind, n := range taken.Notices {
+			report.Notices[kind] += n
 		}
 	}
 	for _, notices := range p.notices {

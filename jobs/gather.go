@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -24,20 +25,25 @@ type gathered struct {
 	quarantine *quarantine
 	read       int64
 	absent     []Known // that were read before, can hold rows of the periods, and are not listed
+	lateGathered
 }
 
 // gatheredObject is a usage object and what was found in it.
 type gatheredObject struct {
 	Known
-	before      *Known // what was remembered of it, where it may have changed since
-	bad         bool
-	fresh       bool          // no run before has read this version of it
-	homeless    bool          // it has rows that belong to no period
-	touches     []bool        // of a backfill, by shard: it has rows of it that may not have been settled
-	late        int64         // rows of periods that were settled before the object was there
-	elsewhere   map[int]int64 // of a fresh object in a backfill: rows of other settled periods, by their number in the books
-	rejected    map[int]int64 // by period
-	outOfPeriod int64         // rejected rows of other periods
+	before       *Known // what was remembered of it, where it may have changed since
+	bad          bool
+	fresh        bool          // no run before has read this version of it
+	homeless     bool          // it has rows that belong to no period
+	touches      []bool        // of a backfill, by shard: it has rows of it that may not have been settled
+	late         int64         // rows of periods that were settled before the object was there
+	elsewhere    map[int]int64 // of a fresh object in a backfill: rows of other settled periods, by their number in the books
+	rejected     map[int]int64 // by period
+	outOfPeriod  int64         // rejected rows of other periods
+	waits        bool          // it has rows of closed periods, which another run settles
+	settlesLate  bool          // it has such rows, and this run settles them
+	lateRejected int64         // of these
+	tooOld       []rating.Rejected
 }
 
 // gather reads every object that can hold rows of the periods into the shuffle.
@@ -50,7 +56,9 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load remembered usage objects: %w", err)
 	}
-	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir)}
+	g := &gathered{ignored: ignored, quarantine: newQuarantine(s.TempDir), lateGathered: lateGathered{
+		seed: maphash.MakeSeed(), lateIDs: map[uint64]bool{}, latePayers: map[int32]bool{}, latePeriods: map[int]bool{},
+	}}
 	g.quarantine.most = max(leastQuarantine, int(s.MemoryBytes/4/rejectedRowBytes))
 	var bytes int64
 	listed := make(map[string]bool, len(objects))
@@ -78,9 +86,14 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			g.absent = append(g.absent, k)
 		}
 	}
+	booked, writers := int32(0), s.Workers
+	if run.late != nil {
+		booked, writers = g.bookedNumber(), 2*writers // an object's late rows have a writer of their own
+	}
 	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
+		Booked:  booked,
 		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
-		ExpectedRecords: bytes / 24, Readers: s.Workers, Workers: s.Workers, MaxConflicts: maxLateRejections,
+		ExpectedRecords: bytes / 24, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
@@ -90,15 +103,28 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		expected[i] = g.objects[i].Object
 	}
 	s.Bucket.Expect(expected)
-	if err := s.readAll(ctx, run, g); err != nil {
+	err = s.readAll(ctx, run, g)
+	if err == nil {
+		err = s.compareLate(ctx, run, g, objects)
+	}
+	if err == nil {
+		if err = g.shuffle.Seal(); err != nil {
+			err = fmt.Errorf("partition usage: %w", err)
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
 }
 
 // isBad tells whether an object could not be read whole; the shuffle asks for number 0 also where there are no objects.
-func (g *gathered) isBad(object int32) bool {
-	return int(object) < len(g.objects) && g.objects[object].bad
+func (g *gathered) isBad(number int32) bool {
+	if n := number - g.bookedNumber(); n >= 0 {
+		return n > 0 && int(n) <= len(g.beside) && !g.beside[n-1].same
+	}
+	object, late := g.own(number)
+	return g.objects[object].bad || late && !g.objects[object].settlesLate
 }
 
 func (g *gathered) close() error { return errors.Join(g.shuffle.Close(), g.quarantine.close()) }
@@ -106,7 +132,7 @@ func (g *gathered) close() error { return errors.Join(g.shuffle.Close(), g.quara
 // mayHold tells whether an object that was read before may have rows in the periods of the run.
 func (w *work) mayHold(k *Known) bool {
 	first, last := w.periods[0].Period.Start, w.newest().Period.End
-	return k.First < last && k.Last >= first || k.Home >= first && k.Home < last
+	return k.First < last && k.Last >= first || k.Home >= first && k.Home < last || w.late != nil && w.late.objects[k.Key]
 }
 
 // readAll reads the objects, several at a time.
@@ -136,28 +162,38 @@ func (s *Settle) readAll(ctx context.Context, run *work, g *gathered) error {
 		return err
 	}
 	g.read = read.Load()
-	if err := g.shuffle.Seal(); err != nil {
-		return fmt.Errorf("partition usage: %w", err)
-	}
 	return nil
 }
 
 // readObject reads one object into the shuffle and the quarantine.
 func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32) error {
 	o := &g.objects[n]
-	sink := &objectSink{run: run, gathered: g, number: n, writer: g.shuffle.Writer(n), clock: s.Clock, catalog: s.Catalog}
+	sink := &objectSink{
+		run: run, gathered: g, number: n, writer: g.shuffle.Writer(n), clock: s.Clock, catalog: s.Catalog, unit: s.Unit, start: s.Start,
+	}
 	started := s.Clock()
 	summary, err := s.Reader.Read(ctx, o.Object, sink)
 	err = errors.Join(err, sink.writer.Close())
+	if sink.late.writer != nil {
+		err = errors.Join(err, sink.late.writer.Close())
+	}
 	run.stages.add(stageRead, s.Clock().Sub(started)-sink.busy)
 	run.stages.add(stageSort, sink.busy)
 	var bad *ObjectError
 	switch {
 	case err == nil:
 		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
-		if o.late = sink.late; o.before != nil && o.before.SHA256 == o.SHA256 { // it was copied or touched, and says what it said
-			o.Home, o.late, o.elsewhere, o.before = o.before.Home, 0, nil, nil
+		o.late, o.waits = sink.waiting, sink.waits
+		settles := true
+		if o.before != nil && o.before.SHA256 == o.SHA256 { // it says what it said
+			o.Home = o.before.Home
+			if o.before.Version != "" { // it was copied or touched, and nothing of it waits
+				o.late, o.elsewhere, o.waits = 0, nil, false
+				settles = run.late != nil && run.late.objects[o.Key]
+			}
+			o.before = nil
 		}
+		g.takeLate(n, &sink.late, settles)
 		g.house(run, n)
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
@@ -210,7 +246,11 @@ type objectSink struct {
 	busy     time.Duration
 	catalog  *rating.Catalog
 	filter   filter
-	late     int64 // rows of periods that are settled already
+	unit     rating.PeriodUnit
+	start    rating.Instant // settlement.start
+	waiting  int64          // rows of periods that are settled already
+	waits    bool           // some are of closed ones, which another run settles
+	late     lateSink
 }
 
 func (o *objectSink) Records(r *rating.Records) error {
@@ -222,7 +262,13 @@ func (o *objectSink) Records(r *rating.Records) error {
 	if o.run.rewriting != nil {
 		o.run.rewriting.touch(&o.gathered.objects[o.number], r)
 	}
-	err := o.writer.Records(r)
+	var err error
+	if o.run.late != nil {
+		r, err = o.split(r)
+	}
+	if err == nil {
+		err = o.writer.Records(r)
+	}
 	o.busy += o.clock().Sub(started)
 	return err
 }
@@ -235,6 +281,9 @@ func (o *objectSink) Reject(r *rating.Rejected) error {
 		return o.gathered.quarantine.add(o.number, 0, r) // until house
 	}
 	o.countLate(object, r.Time)
+	if late, err := o.rejectLate(object, r); late || err != nil {
+		return err
+	}
 	period, ok := o.run.periodOf(r.Time)
 	if !ok {
 		object.outOfPeriod++
@@ -246,14 +295,19 @@ func (o *objectSink) Reject(r *rating.Rejected) error {
 
 // countLate counts rows of periods that were settled before, of an object that no run has read like this.
 func (o *objectSink) countLate(object *gatheredObject, times ...rating.Instant) {
+	if !object.fresh {
+		return
+	}
+	for _, t := range times {
+		o.waits = o.waits || o.run.late == nil && o.run.settledFrom <= t && t < o.run.closedUntil
+	}
 	switch {
-	case !object.fresh:
 	case o.run.rewriting != nil:
-		o.run.rewriting.countElsewhere(object, times)
-	case o.run.opening != nil:
+		o.run.rewriting.countElsewhere(object, times, o.run.late != nil)
+	case o.run.opening != nil && o.run.late == nil:
 		for _, t := range times {
 			if o.run.settledFrom <= t && t < o.run.periods[0].Period.Start {
-				o.late++
+				o.waiting++
 			}
 		}
 	}

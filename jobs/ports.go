@@ -106,6 +106,7 @@ type SealedState struct {
 type Commit struct {
 	Periods []PeriodCommit
 	Objects []Known
+	Closes  []rating.Instant // starts of the periods that it closes
 }
 
 // PeriodCommit is one period of a commit.
@@ -116,6 +117,7 @@ type PeriodCommit struct {
 	ManifestSHA256 [32]byte
 	Shards         []SealedState // by number
 	Notices        []Outgoing
+	Taken          *TakenOver // its notices stay as they are; nil: there are none
 }
 
 // Outgoing is a notice on its way into the outbox, by the names of things.
@@ -138,6 +140,7 @@ type Manifest struct {
 	Meters         []MeterReport
 	Amounts        []CurrencyAmount
 	PreviousSHA256 [32]byte
+	Late           *LateSettled // nil: nothing was settled of closed periods
 	// Standing is of a backfill: the key of the manifest that the period has. Where the new files come to what it says,
 	// none is written, so that nobody ever takes them for another settlement.
 	Standing string

@@ -132,6 +132,25 @@ func (q *quarantine) rehome(object, period int32) (moved int64) {
 	return moved
 }
 
+// lateRows is the period of rejected rows of closed periods, until it is known whether they are of any account.
+const lateRows = int32(-2)
+
+// move puts those rows of an object that stand for one period into another one, or forgets them where that is negative. It
+// tells how many they are.
+func (q *quarantine) move(object, from, to int32) (moved int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.forget(object, func(r *rejectedRow) bool {
+		if r.period != from {
+			return false
+		}
+		moved++
+		r.period = to
+		return to < 0
+	})
+	return moved
+}
+
 // forget takes those rows of an object away that gone says. It looks from the end: an object is judged when it has just
 // been read, and looking through all rows for each object would take for ever where both are many.
 func (q *quarantine) forget(object int32, gone func(*rejectedRow) bool) {

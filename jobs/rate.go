@@ -17,6 +17,7 @@ type rated struct {
 	mu      sync.Mutex
 	periods []ratedPeriod
 	opening [][32]byte // by shard; empty where nothing was settled before
+	late    lateTotals // a part of the first period
 }
 
 type ratedPeriod struct {
@@ -30,7 +31,10 @@ type ratedPeriod struct {
 
 // rate settles all payers, shard by shard, as many at a time as there are workers.
 func (s *Settle) rate(ctx context.Context, run *work, g *gathered, revisions []Revision) (*rated, error) {
-	all := &rated{periods: make([]ratedPeriod, len(run.periods))}
+	all := &rated{
+		periods: make([]ratedPeriod, len(run.periods)),
+		late:    lateTotals{make([]rating.Totals, len(s.Catalog.Meters)), map[string]rating.Amount{}},
+	}
 	for i := range all.periods {
 		all.periods[i] = ratedPeriod{
 			meters: make([]rating.Totals, len(s.Catalog.Meters)), amounts: map[string]rating.Amount{},
@@ -97,6 +101,7 @@ type shardWork struct {
 	revisions []Revision
 	shards    []Shard
 	periods   []shardPeriod
+	late      shardPeriod // the part of the first one that came late
 	stages    [stageCount]time.Duration
 	last      time.Time
 }
@@ -129,6 +134,8 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 			return fmt.Errorf("load the opening state of shard %d: %w", w.number, err)
 		}
 	}
+	w.late = shardPeriod{meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices))}
+	w.settler.LateTotals = w.late.meters
 	for _, r := range w.revisions {
 		w.shards = append(w.shards, r.Shard(w.number))
 		w.periods = append(w.periods, shardPeriod{
@@ -206,20 +213,9 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 		if err := w.settler.Begin(payer, w.run.periods[i].Period, state); err != nil {
 			return err
 		}
-		if records && cursor.Period() == i {
-			for cursor.NextBatch() {
-				w.lap(stageSort)
-				if err := w.settler.Add(cursor.Batch()); err != nil {
-					return err
-				}
-				w.lap(stageRate)
-				if result := &w.settler.Result; len(result.Lines) >= linesAtATime {
-					// The payer's other rows are complete only at the end.
-					if err := w.append(payer, i, &rating.Result{Lines: result.Lines, IDs: result.IDs}); err != nil {
-						return err
-					}
-					result.ResetLines()
-				}
+		for records && cursor.Period() <= i+w.run.lates() { // late records belong to the first period
+			if err := w.settleRecords(payer, i, cursor); err != nil {
+				return err
 			}
 			records = cursor.NextPeriod()
 			w.lap(stageSort)
@@ -247,6 +243,36 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 	return nil
 }
 
+// settleRecords settles the records of a payer that the cursor stands at.
+func (w *shardWork) settleRecords(payer int32, period int, cursor *shuffle.Cursor) error {
+	late := cursor.Period() < w.run.lates()
+	for cursor.NextBatch() {
+		w.lap(stageSort)
+		batch := cursor.Batch()
+		var err error
+		if late {
+			for n := range batch.Object {
+				batch.Object[n], _ = w.gathered.own(batch.Object[n])
+			}
+			err = w.settler.AddLate(batch)
+		} else {
+			err = w.settler.Add(batch)
+		}
+		if err != nil {
+			return err
+		}
+		w.lap(stageRate)
+		if result := &w.settler.Result; len(result.Lines) >= linesAtATime {
+			// The payer's other rows are complete only at the end.
+			if err := w.append(payer, period, &rating.Result{Lines: result.Lines, IDs: result.IDs}); err != nil {
+				return err
+			}
+			result.ResetLines()
+		}
+	}
+	return nil
+}
+
 const linesAtATime = 4096
 
 // append hands what the settler gave to the files of a period.
@@ -257,6 +283,9 @@ func (w *shardWork) append(payer int32, period int, result *rating.Result) error
 			var ok bool
 			if p.amounts[line.Price], ok = p.amounts[line.Price].Add(line.Amount); !ok {
 				return fmt.Errorf("R1.5: sum of amounts at price %q: %w", w.Catalog.Prices[line.Price].ID, rating.ErrOverflow)
+			}
+			if line.Late {
+				w.late.amounts[line.Price], _ = w.late.amounts[line.Price].Add(line.Amount) // a part of the above
 			}
 		}
 	}
@@ -281,20 +310,29 @@ func (w *shardWork) hand(all *rated) error {
 	}
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	for m := range w.late.meters {
+		all.late.meters[m].Add(&w.late.meters[m])
+	}
+	w.addAmounts(all.late.amounts, w.late.amounts)
 	for i := range w.periods {
 		from, to := &w.periods[i], &all.periods[i]
 		for m := range from.meters {
 			to.meters[m].Add(&from.meters[m])
 		}
-		for price, amount := range from.amounts {
-			currency := w.Catalog.Prices[price].Currency
-			if amount.Sign() != 0 {
-				to.amounts[currency], _ = to.amounts[currency].Add(amount)
-			}
-		}
+		w.addAmounts(to.amounts, from.amounts)
 		to.lines += from.lines
 		to.notices[w.number], to.closing[w.number] = from.notices, sealed[i]
 		to.unpriced = append(to.unpriced, from.unpriced...)
 	}
 	return nil
+}
+
+// addAmounts adds amounts by price to sums by currency.
+func (s *Settle) addAmounts(to map[string]rating.Amount, byPrice []rating.Amount) {
+	for price, amount := range byPrice {
+		currency := s.Catalog.Prices[price].Currency
+		if amount.Sign() != 0 {
+			to[currency], _ = to[currency].Add(amount)
+		}
+	}
 }

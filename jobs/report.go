@@ -23,7 +23,10 @@ type Report struct {
 	Replaced    []string // objects of which rows of settled periods had been read with other content
 	Unchanged   int      // periods of a backfill that came to what was settled, and stay as they are
 	LateObjects []string // some of the objects
-	Elapsed     time.Duration
+	LateSettled []string // objects of which rows of closed periods were settled
+	// FirstOpen is set where rows of closed periods wait: the settled period that takes them in when it is settled again.
+	FirstOpen *rating.Period
+	Elapsed   time.Duration
 
 	read map[string]int64 // records by object
 }
@@ -47,6 +50,7 @@ type PeriodReport struct {
 	Lines       int64
 	Quarantined map[string]int64 // by reason
 	Probable    int64            // probable duplicates
+	Late        *LateSettled     // of closed periods; nil: nothing
 }
 
 // RowCounts are the control totals by rows (R4.6): Read = Settled + Duplicate + Superseded + Quarantined + OutOfPeriod.

@@ -92,7 +92,7 @@ func (d *Resettle) again(ctx context.Context, run []repeated, result *Verificati
 	most := job.periodsAtOnce()
 	for len(run) > 0 {
 		n := 0
-		for n < len(run) && n < most && run[n].result.Unrepeated == "" && (n == 0 || run[n-1].Period.End == run[n].Period.Start) {
+		for n < len(run) && n < most && run[n].result.Unrepeated == "" && (n == 0 || run[n-1].Period.End == run[n].Period.Start && run[n].manifest.Late == nil) {
 			n++
 		}
 		if n == 0 {
@@ -214,6 +214,12 @@ func (d *Resettle) settle(ctx context.Context, job *Settle, batch []repeated, ob
 		again.State = &openedState{State: job.State, opening: first.OpeningSHA256, decode: func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error) {
 			return d.Opening(ctx, job.Catalog, sha256)
 		}}
+	}
+	if first.Late != nil {
+		var err error
+		if run.late, err = again.lateAgain(ctx, first.Period, first.Late, objects); err != nil {
+			return err
+		}
 	}
 	g, err := again.gather(ctx, run)
 	if err != nil {

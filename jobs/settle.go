@@ -36,6 +36,7 @@ type Settle struct {
 	State    State
 	Ledger   Ledger
 	Output   Output
+	Closed   ClosedBooks
 	Clock    Clock
 	Progress func(stage string, done, total int64) // may be nil
 	Stop     <-chan struct{}                       // once it is closed, no further commit is begun; may be nil
@@ -92,6 +93,9 @@ type work struct {
 	home        rating.Instant // start of the newest pending period, where rows of no period stand
 	more        bool           // periods are pending after these
 	settledFrom rating.Instant // settlement.start
+	closedUntil rating.Instant // start of the first open period, where any is closed
+	firstOpen   rating.Period  // which it is
+	late        *lateWork      // nil: the run settles no late usage
 	earlier     RowCounts      // of the commits before, in the same run
 
 	inputs []objectRows // by period
@@ -103,7 +107,12 @@ type work struct {
 func (w *work) newest() *PeriodReport { return &w.periods[len(w.periods)-1] }
 
 func (w *work) bounds() []rating.Instant {
-	bounds := make([]rating.Instant, 0, len(w.periods)+1)
+	bounds := make([]rating.Instant, 0, w.lates()+len(w.periods)+1)
+	if w.late != nil {
+		for i := range w.late.periods {
+			bounds = append(bounds, w.late.periods[i].Start)
+		}
+	}
 	for i := range w.periods {
 		bounds = append(bounds, w.periods[i].Period.Start)
 	}
@@ -120,6 +129,9 @@ func (w *work) periodOf(t rating.Instant) (int, bool) {
 func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (bool, error) {
 	run, err := s.plan(ctx)
 	if err != nil {
+		return false, err
+	}
+	if err := s.latePlan(ctx, run); err != nil {
 		return false, err
 	}
 	run.stages, run.earlier = stages, report.Rows
@@ -149,10 +161,16 @@ func (r *Report) take(run *work, g *gathered) {
 	for i := range g.objects {
 		o := &g.objects[i]
 		r.read[o.Key] = o.Read
+		if o.waits {
+			r.FirstOpen = &run.firstOpen
+		}
+		if o.settlesLate {
+			r.LateSettled = append(r.LateSettled, o.Key)
+		}
 		if r.Late += o.late; o.late > 0 && len(r.LateObjects) < maxLateExamples {
 			r.LateObjects = append(r.LateObjects, o.Key)
 		}
-		if run.rewriting == nil && o.lost(run.settledFrom, run.periods[0].Period.Start) {
+		if run.rewriting == nil && o.lost(max(run.settledFrom, run.closedUntil), run.periods[0].Period.Start) {
 			r.Replaced = append(r.Replaced, o.Key)
 		}
 	}
@@ -280,6 +298,8 @@ func (g *gathered) remembered() []Known {
 	for i := range g.objects {
 		o := &g.objects[i]
 		switch {
+		case o.waits: // for a run of the first open period, which is to notice it
+			objects = append(objects, unsettled(o.Known))
 		case !o.bad:
 			objects = append(objects, o.Known)
 		case o.before != nil || !o.fresh:
@@ -290,6 +310,12 @@ func (g *gathered) remembered() []Known {
 		objects = append(objects, forgotten(k))
 	}
 	return objects
+}
+
+// unsettled is an object that is to be read again, though its content is known: some of its rows wait for another run.
+func unsettled(k Known) Known {
+	k.Version = ""
+	return k
 }
 
 // forgotten is an object of which no version is known.

@@ -50,7 +50,7 @@ type PayerLine struct {
 // Simulation is what came of it.
 type Simulation struct {
 	Cases   []SimulatedCase // as it was, settled again, and with each offer
-	Booked  []PeriodCost    // the charges that stand in the settlement, without late lines
+	Booked  []PeriodCost    // the charges that stand in the settlement
 	Control Control
 }
 
@@ -76,7 +76,7 @@ type AccountCurrency struct{ Account, Currency string }
 type Control struct {
 	Lines, Booked int64 // that were compared
 	Differing     []DifferingPeriod
-	Late          map[string]rating.Amount // of late lines, by currency: these are not simulated
+	Late          map[string]rating.Amount // of the booked ones, those of usage that came late, by currency
 	LateLines     int64
 	Objects       []string // usage objects that are gone, or others than they were
 	Unkept        bool     // a catalog was not kept: today's takes its place
@@ -133,7 +133,8 @@ func (s *Simulate) Run(ctx context.Context) (*Simulation, error) {
 func (x *simulating) run(ctx context.Context) error {
 	for from := 0; from < len(x.Periods); {
 		to := from + 1
-		for to < len(x.Periods) && to-from < maxPeriods && x.Periods[to].CatalogSHA256 == x.Periods[from].CatalogSHA256 {
+		for to < len(x.Periods) && to-from < maxPeriods && x.Periods[to].CatalogSHA256 == x.Periods[from].CatalogSHA256 &&
+			x.Periods[to].Late == nil { // late usage is of the first period of a batch
 			to++
 		}
 		if err := x.enter(ctx, x.Periods[from].CatalogSHA256); err != nil {
@@ -222,6 +223,12 @@ func (x *simulating) batch(ctx context.Context, periods []SimulatedPeriod) error
 	for i := range periods {
 		run.periods = append(run.periods, PeriodReport{Period: periods[i].Period, Name: periods[i].Name})
 	}
+	if first := periods[0]; first.Late != nil && x.besides(first.Late) {
+		var err error
+		if run.late, err = again.lateAgain(ctx, first.Period, first.Late, x.listed); err != nil {
+			return err
+		}
+	}
 	g, err := again.gather(ctx, run)
 	if err != nil {
 		return err
@@ -229,7 +236,7 @@ func (x *simulating) batch(ctx context.Context, periods []SimulatedPeriod) error
 	x.compareInputs(periods, g)
 	cases := make([]*caseWork, len(w.Catalogs))
 	for n, catalog := range w.Catalogs {
-		cases[n] = &caseWork{simulating: x, number: n, catalog: catalog, periods: periods, gathered: g, state: x.states[n]}
+		cases[n] = &caseWork{simulating: x, number: n, catalog: catalog, periods: periods, gathered: g, lates: run.lates(), state: x.states[n]}
 		cases[n].mapAccounts(w.Catalog)
 	}
 	shard := w.shardOf(payer)
@@ -275,6 +282,18 @@ func (x *simulating) inputs(periods []SimulatedPeriod) fixedBucket {
 		}
 	}
 	return bucket
+}
+
+// besides tells whether all is there that late usage was compared with, and notes what is not.
+func (x *simulating) besides(late *LateSettled) bool {
+	all := true
+	for i := range late.Beside {
+		if _, there := x.listed[late.Beside[i].Key]; !there {
+			x.objects[late.Beside[i].Key] = true
+			all = false
+		}
+	}
+	return all
 }
 
 // compareInputs notes the objects that are others than they were.

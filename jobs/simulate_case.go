@@ -16,9 +16,11 @@ type caseWork struct {
 	catalog  *rating.Catalog
 	periods  []SimulatedPeriod
 	gathered *gathered
+	lates    int // closed periods that stand before them in the shuffle
 	state    *rating.PayerState
 	accounts []int32 // of the catalog, by number in the one that usage is read with
 	mapped   []int32
+	objects  []int32
 	lines    *linesAgain // of the control
 }
 
@@ -53,9 +55,13 @@ func (w *caseWork) settle(ctx context.Context, shard int) (err error) {
 		if err := settler.Begin(payer, w.periods[i].Period, w.state); err != nil {
 			return err
 		}
-		if records && cursor.Period() == i {
+		for records && cursor.Period() <= i+w.lates {
+			add := settler.Add
+			if cursor.Period() < w.lates {
+				add = settler.AddLate
+			}
 			for cursor.NextBatch() {
-				if err := settler.Add(w.translated(cursor.Batch())); err != nil {
+				if err := add(w.translated(cursor.Batch())); err != nil {
 					return err
 				}
 				w.take(&settler.Result)
@@ -74,14 +80,19 @@ func (w *caseWork) settle(ctx context.Context, shard int) (err error) {
 	return nil
 }
 
-// translated is a batch with the accounts of the case's catalog.
+// translated is a batch with the accounts of the case's catalog, and late rows with the numbers of their objects.
 func (w *caseWork) translated(b *rating.Batch) *rating.Batch {
 	out := *b
 	w.mapped = w.mapped[:0]
 	for _, account := range b.Account {
 		w.mapped = append(w.mapped, w.accounts[account])
 	}
-	out.Account = w.mapped
+	w.objects = w.objects[:0]
+	for _, object := range b.Object {
+		own, _ := w.gathered.own(object)
+		w.objects = append(w.objects, own)
+	}
+	out.Account, out.Object = w.mapped, w.objects
 	return &out
 }
 
@@ -162,13 +173,13 @@ func newLinesAgain(w *caseWork) *linesAgain {
 
 func (l *linesAgain) hash(line *PayerLine) uint64 {
 	same := *line
-	same.UnitPrice, same.Per, same.Late = rating.Amount{}, rating.Amount{}, false // the price's, which is compared by its id
+	same.UnitPrice, same.Per = rating.Amount{}, rating.Amount{} // the price's, which is compared by its id
 	return maphash.Comparable(l.seed, same)
 }
 
 func (l *linesAgain) add(result *rating.Result, line *rating.Line) {
 	l.hashes = append(l.hashes, l.hash(&PayerLine{
-		Account: l.catalog.Accounts[line.Account].ID, RecordID: string(result.RecordID(line)),
+		Account: l.catalog.Accounts[line.Account].ID, RecordID: string(result.RecordID(line)), Late: line.Late,
 		BookedLine: namedLine(l.catalog, l.gathered.keys, line),
 	}))
 }
@@ -181,7 +192,9 @@ func (l *linesAgain) compare(ctx context.Context, p *SimulatedPeriod, shard int)
 	err := l.BookedLines(ctx, p.Name, shard, func(line *PayerLine) error {
 		if line.Late {
 			control.LateLines++
-			return addTo(control.Late, line.Currency, line.Amount)
+			if err := addTo(control.Late, line.Currency, line.Amount); err != nil {
+				return err
+			}
 		}
 		if n := booked; differing == nil && (n >= int64(len(l.hashes)) || l.hashes[n] != l.hash(line)) {
 			differing = &DifferingPeriod{Period: p.Name, Account: line.Account, ID: line.RecordID}

@@ -24,10 +24,11 @@ type Standing interface {
 // StandingPeriod is the current revision of a period, as it was made.
 type StandingPeriod struct {
 	Manifest *ArchivedManifest
-	Key      string        // of the manifest
-	Closing  []SealedState // by shard, without their contents
-	Alike    bool          // this program and this configuration made it, after the period had ended
-	Unpriced []string      // accounts with records that had no price
+	Key      string         // of the manifest
+	Closing  []SealedState  // by shard, without their contents
+	Alike    bool           // this program and this configuration made it, after the period had ended
+	Unpriced []string       // accounts with records that had no price
+	Notices  map[string]int // that the outbox has of it, by kind
 }
 
 // TakenOver is what stands in files that were taken over.
@@ -35,7 +36,9 @@ type TakenOver struct {
 	Meters  []MeterReport
 	Amounts []CurrencyAmount
 	Lines   int64
-	Notices []Outgoing
+	Notices map[string]int // by kind; they stay in the outbox as they are
+	// Sought are the keys of the standing notices of all other shards: these stay only where they are found again.
+	Sought []string
 }
 
 // untouched is what a batch of a backfill need not compute.

@@ -101,6 +101,19 @@ func (s *Settler) beginLate(opening *PayerState) {
 	}
 }
 
+// cut takes a fall of the quota from raises, the last one first: what was added last is the first to go.
+func cut(raises []Raise, fall int64) []Raise {
+	rest := slices.Clone(raises)
+	for n := len(rest); n > 0 && fall > 0; n = len(rest) {
+		taken := min(rest[n-1].Quantity, fall)
+		fall -= taken
+		if rest[n-1].Quantity -= taken; rest[n-1].Quantity == 0 {
+			rest = rest[:n-1]
+		}
+	}
+	return rest
+}
+
 // risen gives raises in units that are finer by so many decimals.
 func risen(raises []Raise, rise int) []Raise {
 	finer := slices.Clone(raises)
@@ -282,7 +295,7 @@ func (r *packageRun) coverOf(meter int32, attributes AttributeSet, own bool, t I
 // latePools says what a package had left at t of what is left now.
 func (s *Settler) latePools(life *lateRun, t Instant) (pools [2]latePool) {
 	pools[0].run, pools[0].left, pools[1].run, pools[1].left = None, None, None, None
-	if life.Stage != StageLive || t < life.ServesFrom {
+	if life.Stage != StageLive {
 		return pools
 	}
 	own, left, _, raises := s.latePool(life, life.CycleStart, t)
@@ -367,7 +380,10 @@ func (s *Settler) stoppingLate() int32 {
 // tellLateStop tells of a service stop, unless the cycle is over: then it came to nothing.
 func (s *Settler) tellLateStop(b *Batch, i int, stopping int32) {
 	life := &s.late.lives[stopping]
-	if life.now != None && s.runs[life.now].CycleStart == life.CycleStart {
+	if life.now == None {
+		return
+	}
+	if r := &s.runs[life.now]; r.CycleStart == life.CycleStart && r.CycleEnd > s.period.Start {
 		s.tellStop(Stop{b.Account[i], b.Meter[i], life.Package, life.CycleStart}, s.period.Start, b.ID(i))
 	}
 }
@@ -388,7 +404,7 @@ func (s *Settler) bookLate(b *Batch, i int) {
 			d.after = r.Remaining
 			r.row.Deducted += d.consumed
 			line.CycleStart = r.CycleStart
-			if d.after <= r.alertFloor {
+			if d.after <= r.alertFloor && r.CycleEnd > s.period.Start { // else it is over, and nobody can do anything about it
 				s.alert(r, &d.draw, s.period.Start, b.ID(i))
 			}
 		} else {

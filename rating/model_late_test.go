@@ -126,7 +126,7 @@ func (m *modelSettler) settleLate(r *modelRecord, start int64) {
 		slices.SortFunc(held, m.compare)
 		life := stoppingPackage(held)
 		for _, p := range m.packages { // of a cycle that is over nobody is told any more
-			if p.id == life.id && p.held() && p.currentCycle().start == life.currentCycle().start {
+			if p.id == life.id && p.held() && p.currentCycle().start == life.currentCycle().start && p.currentCycle().end > start {
 				m.stop(&told, p)
 			}
 		}
@@ -138,7 +138,12 @@ func (m *modelSettler) drawPast(told *modelRecord, pool modelPool, consume *big.
 	p := pool.p
 	if pool.past == nil {
 		before = p.remaining
+		thresholds := p.thresholds
+		if p.cycleEnd() <= told.Time { // of a cycle that is over, nobody is alerted
+			p.thresholds = nil
+		}
 		p.draw(told, consume)
+		p.thresholds = thresholds
 		return before, p.remaining, p.currentCycle().start
 	}
 	past := pool.past
@@ -161,4 +166,15 @@ func (m *modelSettler) drawPast(told *modelRecord, pool modelPool, consume *big.
 		RolledOver: "0", Deducted: decimalText(consume), Expired: decimalText(minus(nought(), consume)), Revoked: "0", Closing: "0", State: "expired",
 	})
 	return before, past.left, past.start
+}
+
+// cutModel takes a fall of the quota from raises, the last one first.
+func cutModel(raises []modelRaise, fall *big.Rat) (rest []modelRaise) {
+	for i := len(raises) - 1; i >= 0; i-- {
+		taken := smaller(raises[i].quantity, fall)
+		fall = minus(fall, taken)
+		rest = append(rest, modelRaise{raises[i].at, minus(raises[i].quantity, taken)})
+	}
+	slices.Reverse(rest)
+	return rest
 }

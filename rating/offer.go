@@ -221,7 +221,7 @@ func ParseCost(text string) (Amount, error) {
 }
 
 // Carry hands a state on to another catalog, by ids. What the other one does not have, and the packages that are named, are
-// left behind; so is what is kept for late usage alone.
+// left behind.
 func (p *PayerState) Carry(from, to *Catalog, without map[string]bool) *PayerState {
 	out := *p
 	out.Packages, out.Leftovers, out.Counters, out.Stops = nil, nil, nil, nil
@@ -237,6 +237,13 @@ func (p *PayerState) Carry(from, to *Catalog, without map[string]bool) *PayerSta
 		if state.Package, found = pkg(state.Package); found {
 			state.NextEnds, state.Applied, state.Raises = slices.Clone(state.NextEnds), slices.Clone(state.Applied), slices.Clone(state.Raises)
 			out.Packages = append(out.Packages, state)
+		}
+	}
+	for _, left := range p.Leftovers {
+		var found bool
+		if left.Package, found = pkg(left.Package); found {
+			left.Raises = slices.Clone(left.Raises)
+			out.Leftovers = append(out.Leftovers, left)
 		}
 	}
 	for _, c := range p.Counters {

@@ -65,6 +65,8 @@ func run(ctx context.Context, drawdown, folder string) (err error) {
 			return fmt.Errorf("%s %v: %w", drawdown, args, err)
 		}
 	}
+	fmt.Printf("\nBoth servers end now, and what they held goes with them. To try things out, run `make demo`: it settles the same on this\n" +
+		"machine alone, to the same bytes.\n")
 	return nil
 }
 

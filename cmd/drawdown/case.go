@@ -188,9 +188,6 @@ func (c *conformanceCase) start(settlement map[string]any) rating.Instant {
 
 // writeInputs puts a step's catalog and usage into the folder.
 func (s *conformanceStep) writeInputs(dir string, number int) error {
-	if s.CloseUntil != "" {
-		return errors.New("close_until is not supported yet")
-	}
 	if !s.Catalog.IsZero() {
 		catalog, err := yaml.Marshal(&s.Catalog)
 		if err != nil {

@@ -82,6 +82,11 @@ func (a *app) settleCase(dir string, step *conformanceStep) (*jobs.Report, error
 	if err != nil {
 		return nil, err
 	}
+	if step.CloseUntil != "" {
+		if err := site.closeCase(config, step.CloseUntil); err != nil {
+			return nil, err
+		}
+	}
 	if step.Backfill == nil {
 		return site.settle(config, rating.Never, false)
 	}
@@ -96,6 +101,16 @@ func (a *app) settleCase(dir string, step *conformanceStep) (*jobs.Report, error
 	}
 	report, _, err := site.backfill(config, plan)
 	return report, err
+}
+
+// closeCase closes periods before the step's run, as `close --until D` does.
+func (a *app) closeCase(c *Config, until string) error {
+	at, _, err := parseMoment(until, c.Settlement.TimeZone.Location)
+	if err != nil {
+		return fmt.Errorf("close_until: %q is %w", until, err)
+	}
+	_, err = a.closePeriods(c, closePlan{until: at})
+	return err
 }
 
 // check compares what a step gave with what it expects.

@@ -28,29 +28,32 @@ type cli struct {
 	MetricsFile string `placeholder:"FILE" env:"DRAWDOWN_METRICS_FILE" help:"Write metrics there when done, for node_exporter, as drawdown.prom."`
 	MetricsPush string `placeholder:"URL" env:"DRAWDOWN_METRICS_PUSH" help:"Push metrics to a Pushgateway when done."`
 
-	Demo     demoCmd     `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
-	Init     initCmd     `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
-	Catalog  catalogCmd  `cmd:"" help:"Check, apply or show the catalog: accounts, meters, prices, packages."`
-	Settle   settleCmd   `cmd:"" help:"Settle every period that is over: deduct, charge, alert, write."`
-	Backfill backfillCmd `cmd:"" help:"Settle settled periods again: late usage, mended rows, corrected prices."`
-	Diff     diffCmd     `cmd:"" help:"Show what a backfill changed in a period, by account and package."`
-	Packages packagesCmd `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
-	Periods  periodsCmd  `cmd:"" help:"Show which periods are pending, settled or closed."`
-	Runs     runsCmd     `cmd:"" help:"Show who ran what, when and for how long."`
-	Verify   verifyCmd   `cmd:"" help:"Check all that was settled: files, manifests, balances, notices."`
-	Schedule scheduleCmd `cmd:"" help:"Stay, and settle whenever it is time: a daemon with cron entries."`
-	Explain  explainCmd  `cmd:"" help:"Show what became of one usage record, and why."`
-	Export   exportCmd   `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
-	Report   reportCmd   `cmd:"" help:"Write a page to look at: of a range of periods, or for a customer."`
-	Simulate simulateCmd `cmd:"" help:"Show what the past would have cost with other packages or prices."`
-	GC       gcCmd       `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
-	Remind   remindCmd   `cmd:"" help:"Put what is due by the calendar into the outbox; list what is about to expire."`
-	Notify   notifyCmd   `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`
-	Notices  noticesCmd  `cmd:"" help:"Show what people are told, on which channel, and what came of it."`
-	Inbox    inboxCmd    `cmd:"" help:"Show an account's inbox, read and unread."`
-	Reports  reportsCmd  `cmd:"" help:"Take in delivery reports of the SMS gateway until interrupted."`
-	Test     testCmd     `cmd:"" help:"Run conformance cases: try out packages before they are sold."`
-	Version  versionCmd  `cmd:"" help:"Show the version."`
+	Demo       demoCmd       `cmd:"" help:"Settle an hour of real usage in an empty folder, and show what came of it."`
+	Init       initCmd       `cmd:"" help:"Write a configuration, a small catalog and sample usage to begin with."`
+	Catalog    catalogCmd    `cmd:"" help:"Check, apply or show the catalog: accounts, meters, prices, packages."`
+	Settle     settleCmd     `cmd:"" help:"Settle every period that is over: deduct, charge, alert, write."`
+	Backfill   backfillCmd   `cmd:"" help:"Settle settled periods again: late usage, mended rows, corrected prices."`
+	Diff       diffCmd       `cmd:"" help:"Show what a backfill changed in a period, by account and package."`
+	Close      closeCmd      `cmd:"" help:"Close settled periods, once they are booked: never rewritten again."`
+	Packages   packagesCmd   `cmd:"" help:"Show packages: quota, what remains, cycle, expiry, state."`
+	Periods    periodsCmd    `cmd:"" help:"Show which periods are pending, settled or closed."`
+	Runs       runsCmd       `cmd:"" help:"Show who ran what, when and for how long."`
+	Verify     verifyCmd     `cmd:"" help:"Check all that was settled: files, manifests, balances, notices."`
+	Schedule   scheduleCmd   `cmd:"" help:"Stay, and settle whenever it is time: a daemon with cron entries."`
+	Explain    explainCmd    `cmd:"" help:"Show what became of one usage record, and why."`
+	Export     exportCmd     `cmd:"" help:"Write tables, statements, revenue or FOCUS rows as files for finance."`
+	Report     reportCmd     `cmd:"" help:"Write a page to look at: of a range of periods, or for a customer."`
+	Simulate   simulateCmd   `cmd:"" help:"Show what the past would have cost with other packages or prices."`
+	GC         gcCmd         `cmd:"" name:"gc" help:"Remove what killed runs left, and nothing refers to."`
+	Remind     remindCmd     `cmd:"" help:"Put what is due by the calendar into the outbox; list what is about to expire."`
+	Notify     notifyCmd     `cmd:"" help:"Tell people what is due: e-mail, SMS, webhooks."`
+	Notices    noticesCmd    `cmd:"" help:"Show what people are told, on which channel, and what came of it."`
+	Inbox      inboxCmd      `cmd:"" help:"Show an account's inbox, read and unread."`
+	Reports    reportsCmd    `cmd:"" help:"Take in delivery reports of the SMS gateway until interrupted."`
+	Test       testCmd       `cmd:"" help:"Run conformance cases: try out packages before they are sold."`
+	Completion completionCmd `cmd:"" help:"Write what makes a shell complete commands and flags."`
+	Man        manCmd        `cmd:"" help:"Write the manual page."`
+	Version    versionCmd    `cmd:"" help:"Show the version."`
 }
 
 const description = `Settle metered usage against prepaid packages.
@@ -86,7 +89,8 @@ type app struct {
 	process
 	ctx   context.Context
 	flags *cli
-	now   time.Time // of the whole run
+	model *kong.Application // of the command line
+	now   time.Time         // of the whole run
 	ink   ink
 
 	scratch bool            // it works in a temporary folder: nothing need outlive the machine
@@ -113,7 +117,7 @@ func run(ctx context.Context, p process) int {
 	if err != nil {
 		return report(ctx, usageError(err), p.stderr, slices.Contains(p.args, "--json")) // the flags were not read
 	}
-	a := &app{process: p, ctx: ctx, flags: &flags, ink: ink{p.stdoutTerminal && !isSet(p.env, "NO_COLOR")}}
+	a := &app{process: p, ctx: ctx, flags: &flags, model: parser.Model, ink: ink{p.stdoutTerminal && !isSet(p.env, "NO_COLOR")}}
 	if a.now, err = a.parseNow(); err != nil {
 		return report(ctx, err, p.stderr, flags.JSON)
 	}

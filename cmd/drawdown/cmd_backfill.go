@@ -19,7 +19,7 @@ func (backfillCmd) Help() string {
 	return `For usage that came after its period was settled, rows that were mended, prices that were corrected. Periods of the range are settled again from what the bucket and the catalog hold now. Each that comes to something else becomes a new revision; the old one stays to be compared with. Later settled periods follow as long as what they open with differs. All of it is committed at once.
 
     drawdown backfill --from 2026-10-03 --to 2026-10-06 --dry-run
-    drawdown backfill --from 2026-10-03 --to 2026-10-06 --reason "late files of gateway 7"
+    drawdown backfill --from 2026-10-03 --to 2026-10-06 --reason "late files"
 
 It shows what changes in units and money, by account. A closed period is never rewritten.`
 }
@@ -71,7 +71,7 @@ func (a *app) printBackfill(c *Config, r *jobs.Report, changes []periodChange) {
 	if r.Unchanged > 0 && r.Nothing == "" {
 		a.say("\n%s", counted(int64(r.Unchanged), "period comes to what was settled, and stays.", "periods come to what was settled, and stay."))
 	}
-	a.printLate(r)
+	a.printLate(c, r)
 	a.say("\n%s", fmt.Sprintf("%s in %s: %s a second. %s read, %s skipped.", counted(r.Read, "record", "records"), elapsed(r.Elapsed),
 		groupedInt(rate(r)), counted(int64(r.Objects), "object", "objects"), groupedInt(int64(r.Skipped))))
 }

@@ -29,10 +29,14 @@ func (exportCmd) Help() string {
 	return `Writes the settled periods from --from up to --to as files that finance takes as they are, each with a manifest beside it: rows, sums per meter and currency, the SHA-256, the periods with their revisions. Periods that are not closed yet are exported too, and marked provisional. Periods that are not settled are refused.
 
     drawdown export --from 2026-10-01 --to 2026-11-01 --format csv --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format statement --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format revenue --as xlsx --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format focus --as parquet --out october
-    drawdown export --from 2026-10-01 --to 2026-11-01 --format csv --revision 2026-10-05=1 --out before`
+    drawdown export --from 2026-10-01 --to 2026-11-01 --format xlsx --out book
+
+Of the finance formats (statement, revenue, focus) --as says which kind of file; --revision takes another revision than the current one:
+
+    drawdown export --from 2026-10-01 --to 2026-11-01 --out october \
+        --format revenue --as xlsx
+    drawdown export --from 2026-10-01 --to 2026-11-01 --out before \
+        --format csv --revision 2026-10-05=1`
 }
 
 // exportJob is what an export works on.
@@ -128,6 +132,7 @@ func (j *exportJob) run() error {
 	case "xlsx":
 		return j.workbook()
 	}
+	j.countTables(j.tables())
 	for _, t := range j.tables() {
 		out, err := j.writer.Create(t.form.Name+"."+j.command.Format, t.form)
 		if err != nil {
@@ -140,8 +145,15 @@ func (j *exportJob) run() error {
 	return nil
 }
 
+func (j *exportJob) countTables(tables []exportTable) {
+	for _, t := range tables {
+		j.counts(nil, t.form.Name)
+	}
+}
+
 func (j *exportJob) workbook() error {
 	tables := j.tables()
+	j.countTables(tables)
 	forms := make([]*export.Table, len(tables))
 	for i := range tables {
 		forms[i] = tables[i].form

@@ -30,8 +30,8 @@ func (notifySendCmd) Help() string {
 	return `Takes the notices that settlements have put into the outbox, makes messages of them, and sends those that are due. Several may run at once; each message is sent by one of them. Run it as often as you like, as from cron every five minutes: what failed for the moment is tried again when it is due.
 
     drawdown notify
-    drawdown notify --retry                      after a mail server was mended, or addresses were added
-    drawdown notify preview usage_alert          what that looks like
+    drawdown notify --retry                after a mail server was mended, say
+    drawdown notify preview usage_alert    what that looks like
 
 It ends with exit code 3 where messages were given up, or their fate is not known; ` + "`drawdown notices --state dead`" + ` lists them.`
 }

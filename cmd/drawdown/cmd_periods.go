@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"drawdown/jobs"
 	"drawdown/rating"
 	"drawdown/writers/store"
 )
@@ -16,7 +15,7 @@ type periodsCmd struct {
 
 // Help is the command's own help.
 func (periodsCmd) Help() string {
-	return `A pending period is over, or will be, and not settled yet. "due" says from when on settle takes it.
+	return `A pending period is over, or will be, and not settled yet. "due" says from when on settle takes it. Of a closed one it says when it was closed, by whom, and why.
 
     drawdown periods
     drawdown periods --last 100`
@@ -31,6 +30,11 @@ type periodView struct {
 	Revision int    `json:"revision"` // 0: pending
 	Records  int64  `json:"records"`
 	Due      string `json:"due"` // of a pending one
+	Late     int64  `json:"late"`
+	ClosedAt string `json:"closed_at"` // of a closed one, and by whom, why and by which run
+	ClosedBy string `json:"closed_by"`
+	Reason   string `json:"closed_reason"`
+	Run      int64  `json:"closed_run"`
 
 	due rating.Instant
 }
@@ -50,13 +54,20 @@ func (k *periodsCmd) Run(a *app) error {
 			More    int          `json:"more_pending"`
 		}{append([]periodView{}, views...), more})
 	}
-	t := table{columns: []column{{"period", fixed}, {"state", fixed}, {"revision", right}, {"records", right}, {"due", fixed}}}
+	t := table{columns: []column{{"period", fixed}, {"state", fixed}, {"revision", right}, {"records", right}, {"due", fixed}, {"closed", fixed}, {"by", left}}}
 	for _, v := range views {
 		if v.State == "pending" {
-			t.row(v.Period, a.ink.yellow(v.State), "", "", moment(v.due, c.Settlement.TimeZone.Location))
+			t.row(v.Period, a.ink.yellow(v.State), "", "", moment(v.due, c.Settlement.TimeZone.Location), "", "")
 			continue
 		}
-		t.row(v.Period, a.ink.green(v.State), groupedInt(int64(v.Revision)), groupedInt(v.Records), "")
+		if v.State == store.PeriodClosed {
+			t.row(v.Period, v.State, groupedInt(int64(v.Revision)), groupedInt(v.Records), "", v.due.Time().In(c.Settlement.TimeZone.Location).Format("2006-01-02 15:04"), v.ClosedBy)
+			if v.Reason != "" {
+				t.note(v.Reason)
+			}
+			continue
+		}
+		t.row(v.Period, a.ink.green(v.State), groupedInt(int64(v.Revision)), groupedInt(v.Records), "", "", "")
 	}
 	t.print(a.stdout, a.ink)
 	if more > 0 {
@@ -72,8 +83,11 @@ func (k *periodsCmd) Run(a *app) error {
 // up to the one that is running.
 func (a *app) periodViews(c *Config, last int) ([]periodView, int, error) {
 	var settled []store.Revision
+	var closes map[rating.Instant]store.Run
 	err := a.reading(c, func(st *store.Store) (err error) {
-		settled, err = st.Periods(a.ctx)
+		if settled, err = st.Periods(a.ctx); err == nil {
+			closes, err = st.Closes(a.ctx)
+		}
 		return err
 	})
 	if err != nil && !errors.Is(err, store.ErrEmpty) {
@@ -83,15 +97,20 @@ func (a *app) periodViews(c *Config, last int) ([]periodView, int, error) {
 	next := c.Start
 	for i := range settled {
 		r := &settled[i]
-		var rows jobs.RowCounts
+		var rows revisionTotals
 		if err := json.Unmarshal([]byte(r.Totals), &rows); err != nil {
 			return nil, 0, &failure{op: "read totals of period " + r.PeriodName, err: err}
 		}
 		next = r.PeriodEnd
-		views = append(views, periodView{
+		v := periodView{
 			Period: r.PeriodName, Start: r.PeriodStart.String(), End: r.PeriodEnd.String(), State: r.State, Revision: r.Revision,
-			Records: rows.Settled,
-		})
+			Records: rows.Settled, Late: rows.Late,
+		}
+		if r.State == store.PeriodClosed {
+			run := closes[r.ClosedAt]
+			v.ClosedAt, v.ClosedBy, v.Reason, v.Run, v.due = r.ClosedAt.String(), run.Actor, run.Reason, run.ID, r.ClosedAt
+		}
+		views = append(views, v)
 	}
 	views = views[max(0, len(views)-last):]
 	unit, location := rating.PeriodUnit(c.Settlement.Period), c.Settlement.TimeZone.Location

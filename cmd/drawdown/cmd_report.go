@@ -95,8 +95,10 @@ type writtenPage interface {
 // gather gathers the page that was asked for.
 func (j *reportJob) gather() (writtenPage, error) {
 	if j.command.Account != "" {
+		j.counts(j.shards, "lines", "balances")
 		return j.account()
 	}
+	j.counts(nil, "lines", "balances", "charges")
 	return j.overview()
 }
 
@@ -197,7 +199,8 @@ func (j *reportJob) bounds(newest *published) (from rating.Instant, err error) {
 	}
 	j.from = from
 	unit := rating.PeriodUnit(c.Settlement.Period)
-	if whole := rating.PeriodAt(unit, location, from).Start == from && from >= c.Start; whole && j.command.Account != "" {
+	whole := rating.PeriodAt(unit, location, from).Start == from && rating.PeriodAt(unit, location, j.to).Start == j.to
+	if whole && from >= c.Start && from < j.to && j.command.Account != "" {
 		back := rating.PeriodAt(unit, location, rating.InstantOf(j.to.Time().In(location).AddDate(0, 0, -forecastBlocks)))
 		j.from = min(from, max(c.Start, back.Start))
 	}

@@ -129,7 +129,7 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 	a.printNotices(r)
 	a.printQuarantine(r)
 	a.printTotals(r)
-	a.printLate(r)
+	a.printLate(c, r)
 	for _, name := range r.Ignored {
 		a.say("%s", wrapped(a.ink.yellow("Not read:")+" "+name+" (no file whose name ends in one of .ndjson .jsonl .csv .parquet, with .gz or .zst behind)", 2))
 	}
@@ -138,11 +138,38 @@ func (a *app) printSettle(c *Config, r *jobs.Report) {
 }
 
 // printLate says what came after its period was settled.
-func (a *app) printLate(r *jobs.Report) {
+func (a *app) printLate(c *Config, r *jobs.Report) {
+	for i := range r.Periods {
+		if l := r.Periods[i].Late; l != nil {
+			a.say("\n%s", wrapped("Late usage of closed periods, in "+r.Periods[i].Name+": "+counted(l.Rows.Settled, "record", "records")+" settled"+lateParts(l)+
+				" ("+strings.Join(l.Objects[:min(len(l.Objects), 5)], ", ")+").", 2))
+		}
+	}
 	if r.Late > 0 {
 		a.say("\n%s", wrapped(a.ink.yellow("Late:")+" "+counted(r.Late, "row is of a period that had been settled before it came", "rows are of periods that had been settled before they came")+
 			" ("+strings.Join(r.LateObjects, ", ")+"). They are not settled; backfill will settle them.", 2))
 	}
+	if p := r.FirstOpen; p != nil {
+		a.say("\n%s\n\n    drawdown backfill --from %s --to %s", wrapped("What is of closed periods is settled by the first open one:", 0),
+			dayOrInstant(p.Start, c.Settlement.TimeZone.Location), dayOrInstant(p.End, c.Settlement.TimeZone.Location))
+	}
+}
+
+// lateParts says what else became of late rows, and what they cost.
+func lateParts(l *jobs.LateSettled) string {
+	text := ""
+	for _, part := range []struct {
+		rows int64
+		name string
+	}{{l.Rows.Duplicate, "duplicate"}, {l.Rows.Superseded, "superseded"}, {l.Rows.Quarantined, "quarantined"}} {
+		if part.rows > 0 {
+			text += ", " + groupedInt(part.rows) + " " + part.name
+		}
+	}
+	for _, c := range l.Amounts {
+		text += ", " + c.Amount.String() + " " + c.Currency
+	}
+	return text
 }
 
 // printPeriods writes a line for each period, and then what became of the units.

@@ -24,13 +24,16 @@ type simulateCmd struct {
 func (simulateCmd) Help() string {
 	return `Settles what was settled once more, by the same code and from the same usage, with other packages or prices, and writes nothing: what it would have cost, and which product of a price list would have been cheapest.
 
-    drawdown simulate --account acme --from 2026-10-01 --to 2026-11-01 --with package.yaml
-    drawdown simulate --account acme --from 2026-07-01 --to 2026-10-01 --prices products.yaml
+    drawdown simulate --account acme --with package.yaml \
+        --from 2026-10-01 --to 2026-11-01
+    drawdown simulate --account acme --prices products.yaml \
+        --from 2026-07-01 --to 2026-10-01
 
 A file for --with is a piece of a catalog. Account and times may be left out: then the package is the account's, for the whole range.
 
     packages:
-      - {id: big, kind: pay_per_use, quota: 5000, price_paid: 99, covers: [{meter: sms}]}
+      - {id: big, kind: pay_per_use, quota: 5000, price_paid: 99,
+         covers: [{meter: sms}]}
     prices:
       - {id: special, meter: sms, model: flat, price: "0.03"}
 
@@ -40,7 +43,8 @@ A price list names products; every: month has each bought anew every month.
       - name: big
         cost: 99
         every: month
-        packages: [{id: big, kind: pay_per_use, quota: 5000, covers: [{meter: sms}]}]
+        packages:
+          - {id: big, kind: pay_per_use, quota: 5000, covers: [{meter: sms}]}
       - name: pay as you go
 
 Whether it is right shows the control: settled again as it was, the lines must be those that are booked. Where they are not, it says so, and ends with exit code 3. docs/simulate.md has the rules.`

@@ -186,6 +186,9 @@ func (c *Config) checkState(d *decoder) {
 			message, hint, _ := strings.Cut(err.Error(), "; ")
 			d.faultAt("state", hint, "%s", message)
 		}
+	case strings.Contains(c.State, "host=") || strings.Contains(c.State, "dbname=") || strings.Contains(c.State, "password="):
+		d.faultAt("state", "write the database as a URL, postgres://user@host/database; the password is PGPASSWORD, or stands in ~/.pgpass",
+			"it is no file, but what names a database by keys")
 	}
 }
 

@@ -93,7 +93,11 @@ func (d *decoder) set(field reflect.Value, node *yaml.Node, key, where string) {
 		d.fault(where, key, hint, "%s", message)
 		return
 	}
-	d.fault(where, key, hintForKind(field.Type()), "%s does not fit here", nodeText(node))
+	text := nodeText(node)
+	if _, secret := secretKeys[key]; secret {
+		text = "the value"
+	}
+	d.fault(where, key, hintForKind(field.Type()), "%s does not fit here", text)
 }
 
 func hintForKind(t reflect.Type) string {

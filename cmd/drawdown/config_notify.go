@@ -210,9 +210,7 @@ func (c *Config) checkNotify(d *decoder) {
 			d.faultAt("notify."+key, "write 0 or more", "%d is not in 0..1000000", value)
 		}
 	}
-	for key, secret := range map[string]string{
-		"notify.email.password": "password_file", "notify.sms.password": "password_file", "notify.webhook.secret": "secret_file",
-	} {
+	for key, secret := range secretKeys {
 		if strings.HasPrefix(d.where[key], "line ") {
 			d.faultAt(key, "set DRAWDOWN_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+" in the environment, or name a file in "+secret,
 				"secrets do not stand in this file")
@@ -221,6 +219,11 @@ func (c *Config) checkNotify(d *decoder) {
 	c.checkEmail(d)
 	c.checkSMS(d)
 	c.checkWebhook(d)
+}
+
+// secretKeys are the keys that no message may show the value of, with what names a file for it.
+var secretKeys = map[string]string{
+	"notify.email.password": "password_file", "notify.sms.password": "password_file", "notify.webhook.secret": "secret_file",
 }
 
 func (c *Config) checkEmail(d *decoder) {
@@ -260,18 +263,18 @@ func (c *Config) checkSMS(d *decoder) {
 
 func (c *Config) checkWebhook(d *decoder) {
 	check := notifier.WebhookConfig{AllowPrivate: c.Notify.Webhook.AllowPrivate}
-	report := func(key, address string) {
+	report := func(key, whose, address string) {
 		if address == "" {
 			return
 		}
 		if err := check.CheckURL(address); err != nil {
 			message, hint, _ := strings.Cut(err.Error(), "; ")
-			d.faultAt(key, hint, "%q: %s", address, message)
+			d.faultAt(key, hint, "%s: %s", whose, message) // of the address any part may be a secret
 		}
 	}
-	report("notify.webhook.url", c.Notify.Webhook.URL)
+	report("notify.webhook.url", "the address", c.Notify.Webhook.URL)
 	for _, account := range keysOf(c.Notify.Accounts) {
-		report("notify.accounts", c.Notify.Accounts[account].Webhook)
+		report("notify.accounts", "the webhook of "+account, c.Notify.Accounts[account].Webhook)
 	}
 }
 

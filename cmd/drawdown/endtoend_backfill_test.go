@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,4 +181,98 @@ func TestBackfillCommitsAtOnce(t *testing.T) {
 	want := newSite(t, w)
 	want.settle(w)
 	same(t, "in the end", want.settledAs(), s.settledAs())
+}
+
+// TestCascadeThatStopsEarly (R5.4): usage of the first days comes late. A backfill of these days alone, whose cascade stops where
+// nothing differs, comes to the bytes, states, notices and manifests of one of all periods, which stops nowhere.
+func TestCascadeThatStopsEarly(t *testing.T) {
+	t.Parallel()
+	stopped := make([]bool, soakTimes(6))
+	t.Run("worlds", func(t *testing.T) {
+		for seed := range stopped {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(600+uint64(seed), worldShape{records: 500, days: 6})
+				late := w.late(1 + w.random.IntN(2))
+				settings := []string{"shards: 3", fmt.Sprintf("late_horizon: %dd", seed%3)}
+				early, full := newSite(t, w, settings...), newSite(t, w, settings...)
+				full.watch = func(b *jobs.Backfill) { b.Standing = nil } // nor does it leave out a shard
+				from, until := rating.InstantOf(w.start), rating.InstantOf(w.start.AddDate(0, 0, 40))
+				var reports [2]*jobs.Report
+				for i, s := range []*site{early, full} {
+					s.settleUntil(w.later(), until)
+					s.put(&late)
+					to := []rating.Instant{rating.InstantOf(w.start.AddDate(0, 0, 2)), until}[i]
+					reports[i], _ = s.backfilled(w, from, to, false)
+				}
+				if n := len(reports[1].Periods) + reports[1].Unchanged; n != 40 {
+					t.Errorf("%d periods were settled again, not all", n)
+				}
+				stopped[seed] = len(reports[0].Periods)+reports[0].Unchanged < 40
+				same(t, "periods", reports[1].Periods, reports[0].Periods)
+				same(t, "files", full.current(), early.current())
+				same(t, "state", full.visible(), early.visible())
+				wantSound(t, early.verify(w, true))
+			})
+		}
+	})
+	if !slices.Contains(stopped, true) {
+		t.Error("no cascade stopped early")
+	}
+}
+
+// late takes some usage of the first days out of a world's objects, and gives it as an object of its own.
+func (w *world) late(days int) worldObject {
+	end := rating.InstantOf(w.start.AddDate(0, 0, days))
+	late := worldObject{name: "late.ndjson"}
+	for i := range w.objects {
+		o := &w.objects[i]
+		o.rows = slices.DeleteFunc(slices.Clone(o.rows), func(row worldRow) bool {
+			at := instantOf(row.Time)
+			if at < rating.InstantOf(w.start) || at >= end || w.random.IntN(8) > 0 {
+				return false
+			}
+			late.rows = append(late.rows, row)
+			return true
+		})
+	}
+	return late
+}
+
+// readings counts how often each object is read.
+type readings struct {
+	jobs.Reader
+	mu    *sync.Mutex
+	times map[string]int
+}
+
+func (r readings) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
+	r.mu.Lock()
+	r.times[o.Key]++
+	r.mu.Unlock()
+	return r.Reader.Read(ctx, o, sink)
+}
+
+// TestBackfillReadsEachObjectOnce (R5.4): of however many periods it has rows.
+func TestBackfillReadsEachObjectOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(130, worldShape{records: 400, days: 6})
+	s := newSite(t, w)
+	late := w.late(2)
+	s.settle(w)
+	s.put(&late)
+	read := readings{mu: &sync.Mutex{}, times: map[string]int{}}
+	s.tamper = func(job *jobs.Settle) {
+		read.Reader = job.Reader
+		job.Reader = read
+	}
+	report, _ := s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+	if len(report.Periods) < 2 || len(read.times) < 5 {
+		t.Fatalf("%d periods from %d objects", len(report.Periods), len(read.times))
+	}
+	for key, n := range read.times {
+		if n != 1 {
+			t.Errorf("%s is read %d times", key, n)
+		}
+	}
 }

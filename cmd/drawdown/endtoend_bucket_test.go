@@ -6,13 +6,17 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parquet-go/parquet-go"
 
 	"drawdown/rating"
 	"drawdown/readers/bucket"
@@ -291,4 +295,121 @@ func TestBucketThatFails(t *testing.T) {
 	wanted, found := local.output(), bucketTree(t, openTestBucket(t, server.Endpoint, "out"))
 	same(t, "files", wanted, found)
 	same(t, "state", local.visible(), remote.visible())
+}
+
+// TestLargeParquetInABucket: a Parquet object above 64 MB is fetched in ranges, each byte once, in the memory of a few of them,
+// also where one is cut off; what comes of it is what comes of the same file in a folder.
+func TestLargeParquetInABucket(t *testing.T) {
+	server := Start(t)
+	proxy := NewProxy(t, server)
+	content := largeParquet(t)
+	local, remote := emptySite(t, "start: 2026-10-01"), emptySite(t, "start: 2026-10-01")
+	remote.remote = proxy.Endpoint
+	remote.configure("", "start: 2026-10-01")
+	for _, s := range []*site{local, remote} {
+		s.write("catalog.yaml", []byte(plainCatalog))
+	}
+	local.write("usage/large.parquet", content)
+	server.Write(t, "usage/large.parquet", content)
+	ranges := map[string]int{}
+	proxy.Fail(1<<30, func(r *http.Request) bool {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "large.parquet") {
+			ranges[r.Header.Get("Range")]++
+		}
+		return false
+	}, nil)
+	proxy.Fail(1, func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Range"), "bytes=33554432-") }, Cut(1000))
+	for _, s := range []*site{local, remote} {
+		code, peak, _ := measured(t, "--config", s.path("drawdown.yaml"), "--memory", "64MiB", "--now", "2026-10-03T00:00:00Z", "settle", "--until", "2026-10-02T00:00:00Z")
+		t.Logf("%d MiB at most", peak>>20)
+		if code != exitDone || peak > 200<<20 {
+			t.Errorf("it ended with %d, and took %d MiB", code, peak>>20)
+		}
+	}
+	proxy.Heal()
+	same(t, "files", local.output(), remote.output())
+	bytes := 0
+	for text, times := range ranges {
+		var from, to int
+		if _, err := fmt.Sscanf(text, "bytes=%d-%d", &from, &to); err != nil || to-from >= 8<<20 {
+			t.Errorf("it asked for %q", text)
+		}
+		if from == 32<<20 {
+			times-- // again, where it was cut off
+		}
+		if bytes += to - from + 1; times > 1 {
+			t.Errorf("it asked for %s %d times", text, times)
+		}
+	}
+	t.Logf("%d MiB in %d ranges", len(content)>>20, len(ranges))
+	if len(content) < 64<<20 || bytes != len(content) {
+		t.Errorf("%d bytes of %d in %d ranges", bytes, len(content), len(ranges))
+	}
+}
+
+// largeParquet is a file of 20,000 records, each with a text that does not compress and that nobody reads.
+func largeParquet(t *testing.T) []byte {
+	t.Helper()
+	type row struct {
+		ID       string    `parquet:"id"`
+		Account  string    `parquet:"account,dict"`
+		Meter    string    `parquet:"meter,dict"`
+		Quantity int64     `parquet:"quantity"`
+		Time     time.Time `parquet:"time,timestamp(microsecond)"`
+		Payload  []byte    `parquet:"payload"`
+	}
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[row](&b)
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range 20_000 {
+		payload := make([]byte, 3500)
+		_, _ = random.Read(payload)
+		r := row{fmt.Sprint("large-", i), "acme", "calls", int64(i), time.Date(2026, 10, 1, 8, 0, i/60, 0, time.UTC), payload}
+		if _, err := w.Write([]row{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestStaleLists: a service whose lists are those of before, of usage or of the output, makes a run see late usage or say that
+// something is amiss. Nothing is settled twice or wrongly, and once lists are right again all is as it would have been.
+func TestStaleLists(t *testing.T) {
+	w := newWorld(15, smallWorld)
+	local := newSite(t, w)
+	local.settle(w)
+	for _, prefix := range []string{"usage", "settlements"} {
+		t.Run(prefix, func(t *testing.T) {
+			remote := newRealSite(t, w)
+			proxy := NewProxy(t, remote.s3)
+			remote.remote = proxy.Endpoint
+			remote.configure("")
+			lists := func(r *http.Request) bool {
+				return r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "2" && strings.HasPrefix(r.URL.Query().Get("prefix"), prefix)
+			}
+			empty := func(w http.ResponseWriter, r *http.Request, _ func() *http.Response) {
+				fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>test</Name>`+
+					`<Prefix>%s</Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>`, r.URL.Query().Get("prefix"))
+			}
+			proxy.Fail(1<<30, lists, empty)
+			for range 2 {
+				_, err := remote.trySettle(w.later(), w.until(), false)
+				if prefix == "usage" && err != nil || prefix != "usage" && (err == nil || !strings.Contains(err.Error(), "what is settled is committed")) {
+					t.Errorf("with lists of before: %v", err)
+				}
+			}
+			proxy.Heal()
+			if prefix == "usage" { // empty periods were settled, and the usage is late
+				remote.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+			}
+			remote.settle(w)
+			wantSound(t, remote.verify(w, true))
+			for _, table := range []string{"lines", "charges", "balances"} {
+				same(t, table, texts(local.rows(table)), texts(remote.rows(table)))
+			}
+		})
+	}
 }

@@ -302,12 +302,10 @@ func TestPostgresSettlesTheDemo(t *testing.T) {
 	}
 }
 
-// TestEightAtOnceOnPostgres: one settles; the others find the lease held, and say by whom, or find nothing left to do.
-func TestEightAtOnceOnPostgres(t *testing.T) {
-	t.Parallel()
-	state := server.Get(t).Fresh(t)
+// TestEightAtOnce on PostgreSQL and S3: one settles; the others find the lease held, and say by whom, or find nothing left to do.
+func TestEightAtOnce(t *testing.T) {
 	w := newWorld(11, worldShape{records: 2000, days: 3})
-	want, s := newSite(t, w), newSiteIn(t, state, w)
+	want, s := newSite(t, w), newRealSite(t, w)
 	want.settle(w)
 	var processes [8]*exec.Cmd
 	for i := range processes {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -332,6 +334,77 @@ func TestGCFollowsNoLink(t *testing.T) {
 	same(t, "temporary files", map[string]string{"./": ""}, left)
 	if err := os.Remove(s.path("settlements/period=2026-10-22/rev=2-2")); err != nil { // it is no file of a revision
 		t.Error(err)
+	}
+	same(t, "files", before, s.output())
+}
+
+// TestGCOnRealStores: the same, of a bucket and of PostgreSQL: what nothing refers to goes, and the rest stays; where the output
+// is newer than the database, all of it stays.
+func TestGCOnRealStores(t *testing.T) {
+	w := newWorld(86, worldShape{records: 300, days: 2})
+	s := newRealSite(t, w, "shards: 2")
+	s.ownTemp("shards: 2")
+	s.settleUntil(w.later(), rating.InstantOf(w.start.AddDate(0, 0, 1)))
+	base := regexp.MustCompile(`test_\d+`).FindString(s.state)
+	backup := base + "_backup"
+	server.Get(t).Exec(t, "postgres", "CREATE DATABASE "+backup+" TEMPLATE "+base)
+	t.Cleanup(func() { server.Get(t).Exec(t, "postgres", "DROP DATABASE "+backup+" WITH (FORCE)") })
+	s.settle(w)
+	s.settle(w)
+	before, state := s.output(), s.visible()
+	bucket := openTestBucket(t, s.remote, "settlements")
+	abandon := func(names ...string) {
+		for _, name := range names {
+			if err := bucket.Put(t.Context(), name, strings.NewReader("x"), 1, sha256.Sum256([]byte("x"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	abandon("period=2026-10-22/rev=1-2/lines-000.parquet", "period=2026-10-23/rev=1-3/manifest.json", "period=2026-10-23/rev=1-3/lines-000.parquet",
+		"period=2026-10-29/rev=2-2/manifest.json", "period=2026-10-22/rev=01-2/x", "notes.txt")
+	s.exec(`INSERT INTO state (sha256, token, payers, packages, content) VALUES ('` + strings.Repeat("0", 64) + `', 2, 1, 1, 'x')`)
+	gc := func(at time.Time, apply bool) (*jobs.Sweepings, map[string]string, error) {
+		a := s.app(at)
+		found, err := a.gc(s.config(), 72*time.Hour, apply)
+		fates := map[string]string{}
+		if found != nil {
+			for _, l := range found.Folders {
+				fates[l.Name] = l.Fate
+			}
+		}
+		return found, fates, err
+	}
+	all := s.output()
+	old := time.Now().Add(4 * 24 * time.Hour)
+	want := map[string]string{
+		"period=2026-10-22/rev=1-2": jobs.FateGoes, "period=2026-10-23/rev=1-3": jobs.FateGoes, "period=2026-10-29/rev=2-2": jobs.FateKept,
+	}
+	_, fates, err := gc(old, false)
+	same(t, "what a dry run finds", want, fates)
+	same(t, "what a dry run changes", all, s.output())
+	found, young, errYoung := gc(time.Now(), true) // states are old by their token alone
+	if same(t, "what is young", all, s.output()); errors.Join(err, errYoung) != nil || young["period=2026-10-22/rev=1-2"] != jobs.FateYoung || found.States != 1 {
+		t.Error(err, errYoung, found)
+	}
+	if found, _, err := gc(old, true); err != nil {
+		t.Errorf("it swept %+v: %v", found, err)
+	}
+	if err := bucket.Remove(t.Context(), "period=2026-10-29/rev=2-2/manifest.json", "period=2026-10-22/rev=01-2/x", "notes.txt"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "what was settled", before, s.output())
+	same(t, "the state", state, s.visible())
+	wantSound(t, s.verify(w, false))
+
+	s.state = strings.Replace(s.state, base, backup, 1)
+	s.configure("temp_dir: ./temp\n", "shards: 2")
+	abandon("period=2026-10-22/rev=9-1/lines-000.parquet")
+	before = s.output()
+	for _, apply := range []bool{false, true} {
+		var newer *jobs.NewerOutputError
+		if _, _, err := gc(old, apply); !errors.As(err, &newer) {
+			t.Errorf("got %v", err)
+		}
 	}
 	same(t, "files", before, s.output())
 }

@@ -181,11 +181,42 @@ func checkReport(t *testing.T, s *site, w *world, report *page.Overview) {
 	if packages != 0 {
 		t.Error("packages by unit and by state are not as many")
 	}
+	checkLate(t, lines, report)
 	for _, p := range report.Chosen {
+		if n := len(p.Burn.Days); n > 0 && p.Burn.Days[n-1].Left != p.Closing {
+			t.Errorf("the days of %s end with %v, and %s is left", p.Package, p.Burn.Days[n-1], p.Closing)
+		}
 		if n := len(p.Burn.Points); p.State == "active" && (n == 0 || p.Burn.Points[n-1].Left != p.Closing) {
 			t.Errorf("the burn-down of %s ends with %v, and %s is left", p.Package, p.Burn.Points[max(0, n-1):], p.Closing)
 		}
 	}
+}
+
+// checkLate: what the report says of late usage is what the lines say.
+func checkLate(t *testing.T, lines []map[string]string, report *page.Overview) {
+	t.Helper()
+	deducted, excess, money := tally{}, tally{}, tally{}
+	for _, l := range report.Late {
+		deducted.add(l.Account+" "+l.Meter, l.Deducted)
+		excess.add(l.Account+" "+l.Meter, l.Excess)
+		money.add(l.Currency, l.Amount)
+	}
+	late := func(kind string) map[string]string {
+		return sums(t, lines, "quantity", func(r map[string]string) string {
+			if r["late"] != "true" || r["kind"] != kind {
+				return ""
+			}
+			return r["account"] + " " + r["meter"]
+		})
+	}
+	agree(t, "what is deducted late", deducted.texts(), late("deduction"))
+	agree(t, "what is excess late", excess.texts(), late("excess"))
+	agree(t, "what is charged late", money.texts(), sums(t, lines, "amount", func(r map[string]string) string {
+		if r["late"] != "true" {
+			return ""
+		}
+		return r["currency"]
+	}))
 }
 
 // checkCustomers: what the payers' pages say adds up to the page about all.
@@ -226,6 +257,99 @@ func checkCustomers(t *testing.T, s *site, w *world, report *page.Overview, k re
 	money := want.texts()
 	maps.DeleteFunc(money, func(key, _ string) bool { return lines[key] == rating.Amount{} })
 	agree(t, "charges of customers and of the report", lines.texts(), money)
+}
+
+// TestReportTellsWhatBackfillsChanged: what it says of backfills is the difference of what was charged before and after; the rest
+// of the page is that of a site which had all of its usage in time.
+func TestReportTellsWhatBackfillsChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(106, worldShape{records: 900, days: 5})
+	inTime := newSite(t, w)
+	inTime.settle(w)
+	s := newSite(t, w)
+	for i := range w.objects[:3] {
+		if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.settle(w)
+	k := reportCmd{From: rating.InstantOf(w.start).String(), To: w.until().String()}
+	before := s.report(w.later(), k).(*page.Overview)
+	for i := range w.objects[:3] {
+		s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+	}
+	s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+	after := s.report(w.later(), k).(*page.Overview)
+	difference, told, byPeriod, byAccount := tally{}, tally{}, tally{}, tally{}
+	for _, c := range after.Charges {
+		difference.add(c.Currency, c.Amount)
+	}
+	for _, c := range before.Charges {
+		difference.add(c.Currency, page.Number(rating.Amount(c.Amount).Neg()))
+	}
+	for _, c := range after.BackfillMoney {
+		told.add(c.Currency, c.Amount)
+	}
+	for _, b := range after.Backfills {
+		if b.Was != 1 || b.Is < 2 || b.Reason != "a test" || b.Accounts == 0 && b.Packages > 0 {
+			t.Errorf("a backfill is told as %+v", b)
+		}
+		for _, c := range b.Charges {
+			byPeriod.add(c.Currency, c.Amount)
+		}
+	}
+	for _, c := range after.Changes {
+		byAccount.add(c.Currency, c.Amount)
+	}
+	if len(before.Backfills) != 0 || len(after.Backfills) == 0 || len(difference.texts()) == 0 {
+		t.Error("nothing was backfilled")
+	}
+	agree(t, "the change of charges and what is told", difference.texts(), told.texts())
+	agree(t, "periods and their sum", byPeriod.texts(), told.texts())
+	agree(t, "accounts and their sum", byAccount.texts(), told.texts())
+	want := inTime.report(w.later(), k).(*page.Overview)
+	for _, o := range []*page.Overview{after, want} {
+		o.Periods, o.Backfills, o.Changes, o.BackfillMoney = nil, nil, nil, nil
+		o.Rows.Read, o.Rows.OutOfPeriod = 0, 0 // an object that came late was read for other periods alone
+	}
+	if written(t, after) != written(t, want) {
+		t.Error("after the backfill, the page is not that of usage in time")
+	}
+}
+
+// TestReportTellsOfLateUsage: what came when its period was closed stands in rows of its own, and all still adds up; closed periods
+// are not provisional.
+func TestReportTellsOfLateUsage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(710+seed, worldShape{records: 700, days: 5})
+			s := newSite(t, w)
+			for i := range w.objects[:2] {
+				if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			day := func(n int) rating.Instant { return rating.InstantOf(w.start.AddDate(0, 0, n)) }
+			s.settleUntil(w.later(), day(3))
+			s.closeUntil(w, day(3))
+			k := reportCmd{From: day(0).String()}
+			if o := s.report(w.later(), k).(*page.Overview); o.Provisional || len(o.Late) > 0 {
+				t.Errorf("closed periods: provisional %v, late %v", o.Provisional, o.Late)
+			}
+			for i := range w.objects[:2] {
+				s.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+			}
+			s.settle(w)
+			report := s.report(w.later(), k).(*page.Overview)
+			if !report.Provisional || len(report.Late) == 0 {
+				t.Errorf("provisional %v, %d rows of late usage", report.Provisional, len(report.Late))
+			}
+			checkReport(t, s, w, report)
+			checkCustomers(t, s, w, report, k)
+		})
+	}
 }
 
 // exportRange exports what a report tells of.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -163,4 +164,42 @@ func TestSimulatedOfferFromTheStart(t *testing.T) {
 		there.settleUntil(other.later(), rating.InstantOf(w.end()))
 		there.checkSimulatedCharges(t, w, found, found.named(t, "offer.yaml"))
 	})
+}
+
+// TestSimulatedWithLateUsage: usage of closed periods is settled again where it was booked, and the lines are those that are
+// booked, in ranges that begin before, with and behind it.
+func TestSimulatedWithLateUsage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(soakTimes(4)) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(800+seed, worldShape{records: 500, days: 5})
+			s := newSite(t, w, "shards: 2")
+			late := w.objects[int(seed)%len(w.objects)]
+			if err := os.Remove(s.path("usage/" + late.name)); err != nil {
+				t.Fatal(err)
+			}
+			closed := rating.InstantOf(w.start.AddDate(0, 0, 2))
+			s.settleUntil(w.later(), closed)
+			s.closeUntil(w, closed)
+			s.put(&late)
+			s.settle(w)
+			lines := int64(0)
+			for n, account := range worldAccounts {
+				s.write("own.yaml", w.own(t, account))
+				from := w.start.AddDate(0, 0, n%4)
+				found := s.simulated(t, w, account, from, w.end(), "--with", s.path("own.yaml"))
+				was, is := found.named(t, "as it was"), found.named(t, "own.yaml")
+				lines += found.Control.LateLines
+				if !found.Control.Agrees {
+					t.Errorf("%s from %v: %+v", account, from, found.Control)
+				}
+				same(t, account+": periods", was.Periods, is.Periods)
+				s.checkSimulatedCharges(t, w, found, was)
+			}
+			if lines == 0 {
+				t.Error("no line is late")
+			}
+		})
+	}
 }

@@ -28,6 +28,14 @@ import (
 	"drawdown/writers/store/storetest"
 )
 
+// plainCatalog knows two accounts and two meters.
+const plainCatalog = `accounts: [{id: acme}, {id: globex}]
+meters: [{id: calls}, {id: gb, scale: 2, max: "1000"}]
+prices:
+  - {id: calls, meter: calls, currency: USD, model: flat, price: "0.01"}
+  - {id: gb, meter: gb, currency: USD, model: flat, price: "0.01"}
+`
+
 // site is a folder with a configuration, a catalog and usage.
 type site struct {
 	t      testing.TB
@@ -37,6 +45,7 @@ type site struct {
 	memory byteSize
 	state  string // a database of PostgreSQL; "": an SQLite file
 	remote string // where the bucket is that holds usage and settlements; "": they are in folders
+	s3     *buckettest.Server
 }
 
 // server is the PostgreSQL of these tests.
@@ -93,11 +102,11 @@ func newSiteIn(t testing.TB, state string, w *world, settings ...string) *site {
 // newRealSite is newSite on the stores that drawdown is meant for: the state in PostgreSQL, the rest in a bucket of its own.
 func newRealSite(t *testing.T, w *world, settings ...string) *site {
 	t.Helper()
-	endpoint := buckettest.Start(t).Endpoint
-	s := &site{t: t, dir: fastDir(t), state: server.Get(t).Fresh(t), remote: endpoint}
+	remote := buckettest.Start(t)
+	s := &site{t: t, dir: fastDir(t), state: server.Get(t).Fresh(t), remote: remote.Endpoint, s3: remote}
 	s.configure("", settings...)
 	s.write("catalog.yaml", w.catalogYAML(t))
-	usage := openTestBucket(t, endpoint, "usage")
+	usage := openTestBucket(t, remote.Endpoint, "usage")
 	for i := range w.objects {
 		content := w.objects[i].content(t)
 		if err := usage.Put(t.Context(), w.objects[i].name, bytes.NewReader(content), int64(len(content)), sha256.Sum256(content)); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"drawdown/jobs"
 	"drawdown/rating"
 )
 
@@ -25,6 +27,10 @@ type years struct {
 	expires map[string]time.Time // packages that may be renewed
 	late    int                  // backfills
 	names   int
+	rarely  int                       // one row of so many comes late
+	closed  rating.Instant            // up to then all is closed, where somebody closes
+	booked  map[string]string         // files of what is closed
+	closes  map[rating.Instant]string // closes, and what they were for
 }
 
 // yearZones each have summer times, on other days, two of them in the south.
@@ -72,12 +78,74 @@ func TestTwoYears(t *testing.T) {
 	}
 }
 
+// TestYearsWithCloses: finance closes each month a few days after its end, and usage goes on coming late, for closed months
+// as well. At the end each unit is settled once, late or not; nothing that was closed has changed; everything balances, and
+// can be settled again from what was kept.
+func TestYearsWithCloses(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(soakTimes(1)) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			days := 200
+			if os.Getenv("TEST_SOAK") != "" {
+				days = 370
+			}
+			y := newYears(t, 1000+seed)
+			y.rarely = 8
+			for day := range days {
+				y.day(day)
+				if now := y.start.AddDate(0, 0, day+1).Add(4 * time.Hour); now.Day() == 4 {
+					y.closeMonth(now)
+				}
+			}
+			y.flush(days)
+			end := y.start.AddDate(0, 0, days)
+			y.settleUntil(end.Add(3*time.Hour), rating.InstantOf(end))
+			plan := backfillPlan{from: y.closed, to: rating.InstantOf(end), reason: "what came at last"} // a settle with nothing to do reads nothing
+			if report, _, err := y.app(end.Add(3*time.Hour)).backfill(y.config(), plan); err != nil || report.Late != 0 {
+				t.Errorf("%v, and something waits: %+v", err, report)
+			}
+			same(t, "what was closed", y.booked, y.filesBefore(y.closed))
+			if len(y.closes) < 4 {
+				t.Errorf("%d closes", len(y.closes))
+			}
+			wantSound(t, y.verify(&world{start: y.start, days: days}, true))
+			once := emptySite(t, yearSettings()...)
+			once.rewriteConfig("catalog: ./catalog.yaml\n", "")
+			y.copyTo(once)
+			once.settleUntil(end.Add(3*time.Hour), rating.InstantOf(end))
+			if late := wantConserved(t, once, y.site); late < 3 {
+				t.Errorf("%d late lines", late)
+			}
+			same(t, "notices that stand twice", []string{}, y.query(`SELECT dedup_key FROM outbox GROUP BY dedup_key HAVING COUNT(*) > 1`))
+		})
+	}
+}
+
+// closeMonth closes the month before, unless down-time has left some of it pending.
+func (y *years) closeMonth(now time.Time) {
+	until := rating.InstantOf(now.AddDate(0, 0, -3).Add(-4 * time.Hour))
+	_, err := y.app(now).closePeriods(y.config(), closePlan{until: until, reason: "month " + now.Month().String()})
+	var pending *jobs.PendingError
+	switch {
+	case errors.As(err, &pending):
+		return
+	case err != nil:
+		y.t.Fatalf("close at %v: %v", now, err)
+	}
+	if y.booked != nil {
+		same(y.t, "what was closed before", y.booked, y.filesBefore(y.closed))
+	}
+	y.closed, y.closes[until] = until, now.Month().String()
+	y.booked = y.filesBefore(until)
+}
+
 func yearSettings() []string { return []string{"shards: 2", "start: " + yearFrom} }
 
 func newYears(t *testing.T, seed uint64) *years {
 	y := &years{
 		site: emptySite(t, yearSettings()...), t: t, random: rand.New(rand.NewPCG(seed, 9)), start: berlin(t, yearFrom),
-		waits: map[int][]string{}, expires: map[string]time.Time{},
+		waits: map[int][]string{}, expires: map[string]time.Time{}, rarely: 120, closes: map[rating.Instant]string{},
 	}
 	var catalog bytes.Buffer
 	catalog.WriteString("meters: [{id: calls}]\nprices:\n  - {id: list, meter: calls, model: graduated, counts: excess, tiers: [{up_to: 50, price: 3}, {price: 2, per: 7}]}\naccounts:\n")
@@ -102,7 +170,7 @@ func (y *years) day(day int) {
 		line := fmt.Sprintf(`{"id": "r%d-%d", "account": "a%d", "meter": "calls", "quantity": %d, "time": %q}`+"\n",
 			day, i, y.random.IntN(8), 1+y.random.IntN(40), spell(at))
 		comes := day
-		if y.random.IntN(120) == 0 {
+		if y.random.IntN(y.rarely) == 0 {
 			comes += 1 + y.random.IntN(12)
 		}
 		y.waits[comes] = append(y.waits[comes], line)
@@ -186,7 +254,7 @@ func (y *years) night(now time.Time) {
 		return
 	}
 	y.late++
-	plan := backfillPlan{from: rating.InstantOf(now.AddDate(0, 0, -50)), to: rating.InstantOf(now), reason: "late files"}
+	plan := backfillPlan{from: max(y.closed, rating.InstantOf(now.AddDate(0, 0, -50))), to: rating.InstantOf(now), reason: "late files"}
 	if _, _, err := y.app(now).backfill(y.config(), plan); err != nil {
 		y.t.Fatalf("backfill at %v: %v", now, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"drawdown/rating"
@@ -29,6 +30,18 @@ type chosenPeriods struct {
 	closed  map[string]bool // by name
 	show    *progress
 	rows    int64 // read so far
+	total   int64 // that are to be read; 0: nobody knows
+}
+
+// counts says of which tables all rows are going to be counted.
+func (j *chosenPeriods) counts(shards map[int]bool, tables ...string) {
+	for _, p := range j.periods {
+		for _, f := range p.manifest.Files {
+			if slices.Contains(tables, f.Table) && (shards == nil || shards[f.Shard]) {
+				j.total += f.Rows
+			}
+		}
+	}
 }
 
 // count shows how far one has come, and ends it where nobody wants it any more.
@@ -36,7 +49,7 @@ func (j *chosenPeriods) count(stage string) error {
 	if j.rows++; j.rows%8192 != 0 {
 		return nil
 	}
-	j.show.report(stage, j.rows, 0)
+	j.show.report(stage, j.rows, j.total)
 	return j.app.ctx.Err()
 }
 

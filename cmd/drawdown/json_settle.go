@@ -41,6 +41,15 @@ type periodJSON struct {
 	Notices     map[string]int   `json:"notices"`
 	Quarantined map[string]int64 `json:"quarantined"`
 	Probable    int64            `json:"probable_duplicates"`
+	Late        *lateJSON        `json:"late"`
+}
+
+// lateJSON is what a period settled of closed ones.
+type lateJSON struct {
+	Rows    rowsJSON     `json:"rows"`
+	Meters  []meterJSON  `json:"meters"`
+	Charges []chargeJSON `json:"charges"`
+	Objects []string     `json:"objects"`
 }
 
 type rowsJSON struct {
@@ -85,7 +94,7 @@ func periodToJSON(p *jobs.PeriodReport) periodJSON {
 	out := periodJSON{
 		Name: p.Name, Start: p.Period.Start.String(), End: p.Period.End.String(), Revision: p.Revision, Manifest: p.Manifest,
 		Rows: rowsJSON(p.Rows), Lines: p.Lines, Probable: p.Probable,
-		Meters: []meterJSON{}, Charges: []chargeJSON{}, Notices: p.Notices, Quarantined: p.Quarantined,
+		Notices: p.Notices, Quarantined: p.Quarantined,
 	}
 	if out.Notices == nil {
 		out.Notices = map[string]int{}
@@ -93,13 +102,25 @@ func periodToJSON(p *jobs.PeriodReport) periodJSON {
 	if out.Quarantined == nil {
 		out.Quarantined = map[string]int64{}
 	}
-	for _, m := range p.Meters {
-		out.Meters = append(out.Meters, meterJSON{
-			m.Meter, m.Unit, m.Settled.String(), m.Deducted.String(), m.Excess.String(), m.Stopped.String(),
-		})
-	}
-	for _, c := range p.Charges {
-		out.Charges = append(out.Charges, chargeJSON{c.Currency, c.Amount.String()})
+	out.Meters, out.Charges = metersJSON(p.Meters), chargesJSON(p.Charges)
+	if l := p.Late; l != nil {
+		out.Late = &lateJSON{rowsJSON(l.Rows), metersJSON(l.Meters), chargesJSON(l.Amounts), l.Objects}
 	}
 	return out
+}
+
+func metersJSON(meters []jobs.MeterReport) []meterJSON {
+	list := []meterJSON{}
+	for _, m := range meters {
+		list = append(list, meterJSON{m.Meter, m.Unit, m.Settled.String(), m.Deducted.String(), m.Excess.String(), m.Stopped.String()})
+	}
+	return list
+}
+
+func chargesJSON(amounts []jobs.CurrencyAmount) []chargeJSON {
+	list := []chargeJSON{}
+	for _, c := range amounts {
+		list = append(list, chargeJSON{c.Currency, c.Amount.String()})
+	}
+	return list
 }

@@ -184,8 +184,8 @@ func (s *simulated) notes() []string {
 		for _, currency := range keysOf(c.Late) {
 			sums = append(sums, s.money(c.Late[currency], currency)+" "+currency)
 		}
-		notes = append(notes, fmt.Sprintf("%s of usage for periods that were closed (%s). They are not simulated, and in no column.",
-			counted(c.LateLines, "late line stands in these periods,", "late lines stand in these periods,"), strings.Join(sums, ", ")))
+		notes = append(notes, fmt.Sprintf("%s of usage for periods that were closed (%s). It is simulated where it was booked.",
+			counted(c.LateLines, "booked line is", "booked lines are"), strings.Join(sums, ", ")))
 	}
 	return notes
 }

@@ -55,6 +55,26 @@ var mutants = []mutant{
 		[][2]string{{"placed[n] != o.Read {", "false {"}},
 		"EveryRowIsAccountedFor", "./cmd/drawdown",
 	},
+	{
+		"a closed period may be rewritten", "writers/store/commit.go",
+		[][2]string{{"	case period.State == PeriodClosed:", "	case false:"}},
+		"CommitRefuses", "./writers/store",
+	},
+	{
+		"a period is closed behind an open one", "writers/store/commit.go",
+		[][2]string{{"earlier.state = ? AND earlier.period_start < ?)`", "earlier.state = ? AND earlier.period_start < 0 * ?)`"}},
+		"ClosesInOrder", "./writers/store",
+	},
+	{
+		"late usage is not compared with what is booked", "jobs/late.go",
+		[][2]string{{"	if run.late == nil || len(g.lateIDs) == 0 {", "	if true {"}},
+		"LateUsageOfClosedPeriods", "./cmd/drawdown",
+	},
+	{
+		"what waits for another run is forgotten", "jobs/settle.go",
+		[][2]string{{"		case o.waits:", "		case false:"}},
+		"LateUsageOfClosedPeriods", "./cmd/drawdown",
+	},
 }
 
 // TestMutantsAreCaught proves each guard of a commit: without it, a test fails.

@@ -17,6 +17,10 @@ type progress struct {
 	mu    sync.Mutex
 	drawn time.Time
 	shown bool
+
+	stage string    // that is being shown
+	began time.Time // when it was first heard of
+	from  int64     // how far it was then
 }
 
 // progress is nil where nobody would see it.
@@ -35,17 +39,40 @@ func (p *progress) report(stage string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
+	if kind, _, _ := strings.Cut(stage, " of "); kind != p.stage || done < p.from { // lines of one period, and of the next one, are one stage
+		p.stage, p.began, p.from = kind, now, done
+	}
 	if now.Sub(p.drawn) < 100*time.Millisecond {
 		return
 	}
 	p.drawn, p.shown = now, true
-	text := stage + " " + groupedInt(done)
+	text := stage
 	if total > 0 {
-		const cells = 20
-		filled := int(min(done, total) * cells / total)
-		text = fmt.Sprintf("%s %s%s %s of %s", stage, strings.Repeat("█", filled), strings.Repeat("░", cells-filled), groupedInt(done), groupedInt(total))
+		const cells = 10
+		done := min(done, total)
+		filled := int(done * cells / total)
+		text += fmt.Sprintf(" %s%s %s of %s", strings.Repeat("█", filled), strings.Repeat("░", cells-filled), groupedInt(done), groupedInt(total))
+	} else {
+		text += " " + groupedInt(done)
 	}
-	fmt.Fprint(p.w, "\r\x1b[K"+cut(text, tableWidth-1))
+	fmt.Fprint(p.w, "\r\x1b[K"+cut(text+p.rate(now, done, total), tableWidth-1))
+}
+
+// rate says how fast a stage goes and how long it still takes, once that can be told.
+func (p *progress) rate(now time.Time, done, total int64) string {
+	took, came := now.Sub(p.began), done-p.from
+	if took < time.Second || came < 2 {
+		return ""
+	}
+	text := ""
+	if second := int64(float64(came) / took.Seconds()); second > 0 {
+		text = ", " + groupedInt(second) + "/s"
+	}
+	if total > done {
+		left := time.Duration(float64(took) * float64(total-done) / float64(came))
+		text += ", " + (left + time.Second/2).Truncate(time.Second).String() + " left"
+	}
+	return text
 }
 
 // done wipes the line.

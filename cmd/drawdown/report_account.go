@@ -35,7 +35,7 @@ func (j *reportJob) account() (*page.Account, error) {
 	}
 	index, _ := j.catalog.AccountIndex([]byte(j.command.Account)) // it was looked up before
 	a := &page.Account{
-		Head: j.head(), Account: j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only), Per: j.days.per,
+		Head: j.head(), Account: j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only),
 	}
 	a.Name, a.Packages, a.Shared = shortened(a.Name), []page.Package{}, []page.Drawn{}
 	shown, err := j.shownPackages()
@@ -94,7 +94,8 @@ func (j *reportJob) endOf(s *packageSum) rating.Instant {
 	return s.ends
 }
 
-// customerPackage gives a package with its burn-down and forecast. The plot goes on to where both lead, unless that is far away.
+// customerPackage gives a package with its burn-down and forecast. The plot goes on to where both lead, unless that is far away;
+// what is left lapses with the cycle, wherever the forecast leads.
 func (j *reportJob) customerPackage(s *packageSum) page.Package {
 	view, b := s.page(j), j.burns[s.id]
 	view.Forecast = j.forecast(s, b)
@@ -102,10 +103,10 @@ func (j *reportJob) customerPackage(s *packageSum) page.Package {
 	farthest := page.At(j.to + 2*(j.to-j.from))
 	for _, at := range []page.At{view.Ends, view.Expires, view.Forecast.RunsOut, view.Forecast.Latest} {
 		if at <= farthest {
-			until = max(until, rating.Instant(at))
+			until = max(until, min(rating.Instant(at), max(s.ends, j.to)))
 		}
 	}
-	view.Burn = b.burn(j.to, until)
+	view.Burn = b.burn(&j.days, j.to, until)
 	return view
 }
 
@@ -125,7 +126,7 @@ func (j *reportJob) forecast(s *packageSum, b *burnGather) *page.Forecast {
 	switch f, ok := rating.RunsOut(s.closing, daily); {
 	case ok:
 		return j.forecastOn(&f, len(daily))
-	case !slices.ContainsFunc(daily, func(a rating.Amount) bool { return a.Sign() > 0 }) && b.before:
+	case !slices.ContainsFunc(b.blocks[:forecastDays], func(a rating.Amount) bool { return a.Sign() > 0 }):
 		return &page.Forecast{Note: "It was not used in the last 14 days, so there is nothing to forecast from."}
 	case len(daily) < 2:
 		return &page.Forecast{Note: "It is used for too short a time to forecast when it runs out."}

@@ -20,18 +20,27 @@ type burnGather struct {
 	place   burnPlace
 	events  []page.Event
 	more    int
+	days    []*rating.Amount // what was left at the end of each day of the page; nil: nothing happened on it
 
 	blocks [forecastBlocks]rating.Amount // the use of the last days, the newest first
 	before bool                          // it was used before them
 }
 
-// burnPoint is what is left at an instant. At one instant the end of a cycle comes before the beginning of the next one, and
-// both before usage.
+// burnPoint is what is left at an instant. At one instant the end of a period comes first, then what lapses with a cycle, then
+// the beginning of the next one, and all before usage.
 type burnPoint struct {
 	at   rating.Instant
 	rank int
 	left rating.Amount
 }
+
+// The ranks of points at one instant.
+const (
+	endOfPeriod = iota
+	endOfCycle
+	beginOfCycle
+	afterUsage
+)
 
 // burnPlace is what was left within one place of a plot: a plot has some hundreds of them, however many lines there are.
 type burnPlace struct {
@@ -54,7 +63,7 @@ const (
 func (j *reportJob) follow(list []*packageSum) {
 	j.burns = map[string]*burnGather{}
 	for _, s := range list {
-		j.burns[s.id] = &burnGather{sum: s, from: j.from, step: max(1, (j.to-j.from)/burnPlaces)}
+		j.burns[s.id] = &burnGather{sum: s, from: j.from, step: max(1, (j.to-j.from)/burnPlaces), days: make([]*rating.Amount, len(j.days.starts))}
 	}
 }
 
@@ -110,10 +119,14 @@ func (b *burnGather) balance(period rating.Period, row *settlement.Balance) {
 			begins, _ = begins.Add(row.RolledOver)
 		}
 	}
-	if at := max(row.CycleStart, period.Start); at < period.End {
-		b.pending = append(b.pending, burnPoint{at, 1, begins})
+	if at := max(row.CycleStart, period.Start); at < min(row.CycleEnd, period.End) {
+		b.pending = append(b.pending, burnPoint{at, beginOfCycle, begins})
 	}
-	b.pending = append(b.pending, burnPoint{min(row.CycleEnd, period.End), 0, row.Closing})
+	if row.CycleEnd < period.End {
+		b.pending = append(b.pending, burnPoint{row.CycleEnd, endOfCycle, row.Closing})
+	} else {
+		b.pending = append(b.pending, burnPoint{period.End, endOfPeriod, row.Closing})
+	}
 }
 
 // notice notes an event; the place of a mark is what the notice says is left.
@@ -140,9 +153,9 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 		return
 	}
 	if l.EventTime >= j.from {
-		b.pending = append(b.pending, burnPoint{l.EventTime, 2, *l.RemainingAfter})
+		b.pending = append(b.pending, burnPoint{l.EventTime, afterUsage, *l.RemainingAfter})
 		if len(b.pending) >= 1<<16 { // in the order of time, but for the period's balances, of which there are few
-			b.thin()
+			b.thin(&j.days)
 		}
 	}
 	for i, start := range j.blockStarts {
@@ -155,13 +168,16 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 	}
 }
 
-// thin keeps, of many lines, the last of each place; what began or ended stays.
-func (b *burnGather) thin() {
+// thin keeps, of many lines, the last of each place and day; what began or ended stays.
+func (b *burnGather) thin(days *reportDays) {
 	b.sort()
 	kept := b.pending[:0]
 	for i, p := range b.pending {
-		if p.rank == 2 && i+1 < len(b.pending) && b.pending[i+1].rank == 2 && (p.at-b.from)/b.step == (b.pending[i+1].at-b.from)/b.step {
-			continue
+		if i+1 < len(b.pending) {
+			next := b.pending[i+1]
+			if p.rank == afterUsage && next.rank == afterUsage && (p.at-b.from)/b.step == (next.at-b.from)/b.step && days.at(p.at) == days.at(next.at) {
+				continue
+			}
 		}
 		kept = append(kept, p)
 	}
@@ -173,9 +189,14 @@ func (b *burnGather) sort() {
 }
 
 // endPeriod moves what the period had to the plot.
-func (b *burnGather) endPeriod() {
+func (b *burnGather) endPeriod(days *reportDays) {
 	b.sort()
 	for _, p := range b.pending {
+		day := p.at
+		if p.rank == endOfPeriod { // what is left then belongs to what was before; what lapses with a cycle, to what follows
+			day--
+		}
+		b.days[days.at(day)] = &p.left
 		number := int64((p.at - b.from) / b.step)
 		if b.place.filled && b.place.number != number {
 			b.flush()
@@ -207,8 +228,28 @@ func (b *burnGather) flush() {
 	b.place.filled = false
 }
 
+// daysLeft gives what was left at the end of each day, from the first to the last on which anything is known.
+func (b *burnGather) daysLeft(days *reportDays) []page.DayLeft {
+	list, last := []page.DayLeft{}, -1
+	for i := range b.days {
+		if b.days[i] != nil {
+			last = i
+		}
+	}
+	var left *rating.Amount
+	for i := range last + 1 {
+		if b.days[i] != nil {
+			left = b.days[i]
+		}
+		if left != nil {
+			list = append(list, page.DayLeft{Day: days.names[i], Left: page.Number(*left)})
+		}
+	}
+	return list
+}
+
 // burn gives the plot's figures, up to an instant.
-func (b *burnGather) burn(to, until rating.Instant) *page.Burn {
+func (b *burnGather) burn(days *reportDays, to, until rating.Instant) *page.Burn {
 	end := b.place
 	b.flush()
 	if n := len(b.points); n > 0 {
@@ -220,6 +261,6 @@ func (b *burnGather) burn(to, until rating.Instant) *page.Burn {
 	slices.SortStableFunc(b.events, func(x, y page.Event) int { return cmp.Compare(x.At, y.At) })
 	return &page.Burn{
 		From: page.At(b.from), To: page.At(until), Points: append([]page.Point{}, b.points...), Events: append([]page.Event{}, b.events...), More: b.more,
-		Granted: page.Number(b.sum.inCycle), Begins: page.At(b.sum.cycle),
+		Days: b.daysLeft(days), Granted: page.Number(b.sum.inCycle), Begins: page.At(b.sum.cycle),
 	}
 }

@@ -91,7 +91,7 @@ func (j *reportJob) lines() (*lineSums, error) {
 			}
 		}
 		for _, b := range j.burns {
-			b.endPeriod()
+			b.endPeriod(&j.days)
 		}
 	}
 	if j.fault != nil {

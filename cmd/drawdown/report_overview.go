@@ -28,7 +28,7 @@ func (j *reportJob) head() page.Head {
 	c := j.config
 	h := page.Head{
 		Site: c.Site, From: page.At(j.from), To: page.At(j.to), TimeZone: c.Settlement.TimeZone.String(), Zone: c.Settlement.TimeZone.Location,
-		Digits: c.digitsOf, Currency: c.Currency.Code,
+		Digits: c.digitsOf, Currency: c.Currency.Code, Per: j.days.per,
 	}
 	for _, p := range j.periods[j.first:] {
 		state := store.PeriodSettled
@@ -49,8 +49,12 @@ func (j *reportJob) overview() (*page.Overview, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &page.Overview{Head: j.head(), Per: j.days.per, Packages: len(j.found), Rows: j.totalRows()}
-	odd, reasons := j.odd()
+	o := &page.Overview{Head: j.head(), Packages: len(j.found), Rows: j.totalRows()}
+	charged, err := j.charged()
+	if err != nil {
+		return nil, err
+	}
+	odd, reasons := j.odd(charged)
 	o.Reasons, o.Odd = reasons, []page.Package{}
 	for _, p := range odd[:min(len(odd), mostOdd)] {
 		view := p.sum.page(j)
@@ -81,12 +85,10 @@ func (j *reportJob) overview() (*page.Overview, error) {
 	o.Chosen = []page.Package{}
 	for _, s := range chosen {
 		view := s.page(j)
-		view.Burn = j.burns[s.id].burn(j.to, j.to)
+		view.Burn = j.burns[s.id].burn(&j.days, j.to, j.to)
 		o.Chosen = append(o.Chosen, view)
 	}
-	if o.Payers, err = j.payers(sums.charges); err != nil {
-		return nil, err
-	}
+	o.Payers = j.payers(charged, sums.charges)
 	if o.Quarantine, err = j.quarantine(); err != nil {
 		return nil, err
 	}
@@ -166,25 +168,46 @@ func (j *reportJob) checkTotals(s *lineSums) error {
 	return j.fault
 }
 
-// payers gives who is charged most, by currency, with the rest as one row.
-func (j *reportJob) payers(all moneys) ([]page.Payer, error) {
-	type key struct{ payer, currency string }
-	sums := map[key]rating.Amount{}
+// chargeSums is what is charged in one currency.
+type chargeSums struct{ payers, accounts map[string]rating.Amount }
+
+// charged adds up what is charged, by currency.
+func (j *reportJob) charged() (map[string]*chargeSums, error) {
+	sums := map[string]*chargeSums{}
 	for _, p := range j.periods[j.first:] {
 		for _, file := range p.files("charges") {
 			for row, err := range settlement.ReadCharges(file) {
 				if err != nil {
 					return nil, err
 				}
-				sum := sums[key{row.Payer, row.Currency}]
-				j.add(&sum, row.Amount)
-				sums[key{row.Payer, row.Currency}] = sum
+				if err := j.count("charges of " + p.name); err != nil {
+					return nil, err
+				}
+				of := sums[row.Currency]
+				if of == nil {
+					of = &chargeSums{map[string]rating.Amount{}, map[string]rating.Amount{}}
+					sums[row.Currency] = of
+				}
+				payer, account := of.payers[row.Payer], of.accounts[row.Account]
+				j.add(&payer, row.Amount)
+				j.add(&account, row.Amount)
+				of.payers[row.Payer], of.accounts[row.Account] = payer, account
 			}
 		}
 	}
+	if j.fault != nil {
+		return nil, fmt.Errorf("add up charges: %w", j.fault)
+	}
+	return sums, nil
+}
+
+// payers gives who is charged most, by currency, with the rest as one row.
+func (j *reportJob) payers(charged map[string]*chargeSums, all moneys) []page.Payer {
 	byCurrency := map[string][]page.Payer{}
-	for k, sum := range sums {
-		byCurrency[k.currency] = append(byCurrency[k.currency], page.Payer{Payer: k.payer, Money: page.Money{Currency: k.currency, Amount: page.Number(sum)}})
+	for currency, sums := range charged {
+		for payer, sum := range sums.payers {
+			byCurrency[currency] = append(byCurrency[currency], page.Payer{Payer: payer, Money: page.Money{Currency: currency, Amount: page.Number(sum)}})
+		}
 	}
 	list := []page.Payer{}
 	for _, currency := range keysOf(byCurrency) {
@@ -204,7 +227,7 @@ func (j *reportJob) payers(all moneys) ([]page.Payer, error) {
 			list = append(list, page.Payer{Others: others, Money: page.Money{Currency: currency, Amount: page.Number(rest)}})
 		}
 	}
-	return list, j.fault
+	return list
 }
 
 // lateUsage gives what late usage came to, the dearest first.

@@ -211,14 +211,19 @@ type oddPackage struct {
 	why   []string
 	grade int // by the gravest reason
 	since rating.Instant
+	cost  rating.Amount // what its account is charged in the site's currency
 }
 
-// odd gives the packages that are worth a look, the gravest and earliest first, and how many there are by reason.
-func (j *reportJob) odd() (list []oddPackage, counts []page.Count) {
-	kinds := oddities()
+// odd gives the packages that are worth a look, and how many there are by reason: the gravest first, and of these the ones whose
+// account is charged most.
+func (j *reportJob) odd(charged map[string]*chargeSums) (list []oddPackage, counts []page.Count) {
+	kinds, costs := oddities(), map[string]rating.Amount{}
+	if of := charged[j.config.Currency.Code]; of != nil {
+		costs = of.accounts
+	}
 	counts = make([]page.Count, len(kinds))
 	for _, s := range j.found {
-		o := oddPackage{sum: s, grade: -1}
+		o := oddPackage{sum: s, grade: -1, cost: costs[s.account]}
 		for i := range kinds {
 			text, since, odd := kinds[i].of(j, s)
 			if !odd {
@@ -235,7 +240,7 @@ func (j *reportJob) odd() (list []oddPackage, counts []page.Count) {
 		}
 	}
 	slices.SortFunc(list, func(a, b oddPackage) int {
-		return cmp.Or(a.grade-b.grade, cmp.Compare(a.since, b.since), cmp.Compare(a.sum.id, b.sum.id))
+		return cmp.Or(a.grade-b.grade, b.cost.Cmp(a.cost), cmp.Compare(a.since, b.since), cmp.Compare(a.sum.id, b.sum.id))
 	})
 	return list, slices.DeleteFunc(counts, func(c page.Count) bool { return c.Count == 0 })
 }

@@ -143,6 +143,7 @@ func (a *app) job(
 	if err != nil {
 		return nil, nil, errors.Join(&failure{op: "read config", err: err, code: exitUsage}, lies.Close(), out.Close())
 	}
+	books := &closedBooks{store: st, open: func() (*settlement.Output, error) { return c.openOutput(ctx, memory) }}
 	configSHA256 := c.hash()
 	job := &jobs.Settle{
 		Catalog: compiled, CatalogSHA256: used.sha256, Rules: c.rating(),
@@ -153,11 +154,12 @@ func (a *app) job(
 		Bucket: objects, Reader: objectReader{reader},
 		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
 		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
+		Closed: books,
 		Clock:  a.clock, Progress: progress.report, Stop: a.stop,
 	}
 	closeJob := func() error {
 		progress.done()
-		return errors.Join(out.Close(), lies.Close())
+		return errors.Join(books.close(), out.Close(), lies.Close())
 	}
 	return job, closeJob, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -97,7 +98,7 @@ func (a *app) backfillIn(
 	if a.tamper != nil {
 		a.tamper(job)
 	}
-	past := &history{&state{store: st, catalog: used.Catalog, shards: c.Settlement.Shards}, held}
+	past := &history{state: &state{store: st, catalog: used.Catalog, shards: c.Settlement.Shards}, held: held}
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
 		History: past, Keeper: past,
@@ -128,13 +129,21 @@ func (h *history) Booked(ctx context.Context) ([]jobs.Booked, error) {
 	if _, err := h.Last(ctx); err != nil { // also looks at the number of shards
 		return nil, err
 	}
+	return h.all(ctx)
+}
+
+func (h *history) all(ctx context.Context) ([]jobs.Booked, error) {
 	periods, err := h.store.Periods(ctx)
 	booked := make([]jobs.Booked, 0, len(periods))
 	for i := range periods {
 		p := &periods[i]
+		var totals revisionTotals
+		if fault := json.Unmarshal([]byte(p.Totals), &totals); fault != nil {
+			return nil, fmt.Errorf("read totals of period %s: %w", p.PeriodName, fault)
+		}
 		booked = append(booked, jobs.Booked{
 			Settled: *settledOf(p), Name: p.PeriodName, Revision: p.Revision, ManifestKey: p.ManifestKey,
-			ClosingSHA256: p.ClosingSHA256, Closed: p.State == store.PeriodClosed,
+			ClosingSHA256: p.ClosingSHA256, Closed: p.State == store.PeriodClosed, HasLate: totals.Late > 0,
 		})
 	}
 	return booked, err

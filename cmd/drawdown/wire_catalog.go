@@ -32,8 +32,13 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 	keepWithin(a.memory(c))
 	if c.Catalog == "" {
 		draft, err := st.LoadDraft(a.ctx)
+		var unreadable *store.UnreadableError
+		if errors.As(err, &unreadable) {
+			_, faults := rating.Compile(unreadable.Draft, c.compileConfig())
+			return nil, catalogFault(catalog.Locate(unreadable.Draft, catalog.Besides(unreadable.Faults(unreadable.Draft, nil), faults)))
+		}
 		if err != nil {
-			return nil, &failure{op: "load catalog", err: err, code: codeOfCatalog(err)}
+			return nil, &failure{op: "load catalog", err: err}
 		}
 		used := &usedCatalog{}
 		var copied error
@@ -122,10 +127,16 @@ func (a *app) checkSettled(st *store.Store, source *catalog.Source, merged *rati
 func (a *app) planCatalog(c *Config, st *store.Store, source *catalog.Source) (*rating.Catalog, *store.CatalogPlan, error) {
 	plan, planErr := st.PlanCatalog(a.ctx, &source.Draft)
 	merged := &source.Draft
-	if planErr == nil {
+	var known []rating.Fault
+	var unreadable *store.UnreadableError
+	switch {
+	case planErr == nil:
 		merged = plan.Merged
+	case errors.As(planErr, &unreadable):
+		merged = store.Merge(unreadable.Draft, &source.Draft)
+		known = unreadable.Faults(merged, &source.Draft)
 	}
-	compiled, err := source.CompileMerged(merged, c.compileConfig()) // it says better what is wrong, and where
+	compiled, err := source.CompileMerged(merged, c.compileConfig(), known...) // it says better what is wrong, and where
 	if err != nil {
 		return nil, nil, catalogFault(err)
 	}

@@ -130,10 +130,26 @@ func (p *past) BooksAt(ctx context.Context, t rating.Instant) (*jobs.Books, erro
 		copy(booked.SHA256[:], in.SHA256)
 		books.Inputs[in.Key] = booked
 	}
+	if books.Late = lateOf(manifest); p.revision == 0 {
+		if books.LateIn, err = p.lateIn(ctx, r.PeriodEnd); err != nil {
+			return nil, err
+		}
+	}
 	for _, h := range manifest.OpeningSHA256 {
 		books.OpeningSHA256 = append(books.OpeningSHA256, hash32(h))
 	}
 	return books, nil
+}
+
+// lateIn gives the starts of periods from an instant on that have settled usage of closed ones.
+func (p *past) lateIn(ctx context.Context, from rating.Instant) (starts []rating.Instant, err error) {
+	periods, err := (&history{state: &state{store: p.store}}).all(ctx)
+	for i := range periods {
+		if start := periods[i].Period.Start; start >= from && periods[i].HasLate {
+			starts = append(starts, start)
+		}
+	}
+	return starts, err
 }
 
 // revisionOf gives a revision of the period that starts at an instant; 0: the current one.

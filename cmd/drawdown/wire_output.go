@@ -115,18 +115,34 @@ func (o *output) manifest(m *jobs.Manifest) settlement.Manifest {
 		}
 		out.Inputs = append(out.Inputs, input)
 	}
-	for _, t := range m.Meters {
-		out.Totals.Meters = append(out.Totals.Meters, settlement.MeterTotal{
+	out.Totals.Meters, out.Totals.Amounts = meterTotals(m.Meters), currencyTotals(m.Amounts)
+	if l := m.Late; l != nil {
+		out.Late = &settlement.Late{
+			Rows:   settlement.LateRows{Settled: l.Rows.Settled, Duplicate: l.Rows.Duplicate, Superseded: l.Rows.Superseded, Quarantined: l.Rows.Quarantined},
+			Meters: meterTotals(l.Meters), Amounts: currencyTotals(l.Amounts), Objects: l.Objects,
+		}
+		for _, c := range l.Beside {
+			out.Late.Beside = append(out.Late.Beside, settlement.Beside{Key: c.Key, SHA256: c.SHA256[:]})
+		}
+	}
+	return out
+}
+
+func meterTotals(meters []jobs.MeterReport) (totals []settlement.MeterTotal) {
+	for _, t := range meters {
+		totals = append(totals, settlement.MeterTotal{
 			Meter: t.Meter, Settled: settlement.Decimal(t.Settled), Deducted: settlement.Decimal(t.Deducted),
 			Excess: settlement.Decimal(t.Excess), Stopped: settlement.Decimal(t.Stopped),
 		})
 	}
-	for _, c := range m.Amounts {
-		out.Totals.Amounts = append(out.Totals.Amounts, settlement.CurrencyTotal{
-			Currency: c.Currency, Amount: settlement.Decimal(c.Amount),
-		})
+	return totals
+}
+
+func currencyTotals(amounts []jobs.CurrencyAmount) (totals []settlement.CurrencyTotal) {
+	for _, c := range amounts {
+		totals = append(totals, settlement.CurrencyTotal{Currency: c.Currency, Amount: settlement.Decimal(c.Amount)})
 	}
-	return out
+	return totals
 }
 
 func hashes(sums [][32]byte) []settlement.Hash {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 
 	"drawdown/jobs"
@@ -55,8 +56,28 @@ func (s *standing) Of(ctx context.Context, was *jobs.Booked) (*jobs.StandingPeri
 		p.Alike = p.Alike && state.Found
 		p.Closing = append(p.Closing, jobs.SealedState{SHA256: state.SHA256, Payers: int(state.Payers), Packages: int(state.Packages)})
 	}
+	if p.Notices, err = s.store.NoticeKinds(ctx, was.Period.Start, was.Revision); err != nil {
+		return nil, err
+	}
+	p.Alike = p.Alike && noticeRows(m) == sumOf(p.Notices)
 	p.Unpriced, err = s.unpriced(p)
 	return p, err
+}
+
+func noticeRows(m *jobs.ArchivedManifest) (rows int64) {
+	for i := range m.Files {
+		if m.Files[i].Table == "notices" {
+			rows += m.Files[i].Rows
+		}
+	}
+	return rows
+}
+
+func sumOf(counts map[string]int) (sum int64) {
+	for _, n := range counts {
+		sum += int64(n)
+	}
+	return sum
 }
 
 // unpriced gives the accounts that stand in quarantine because no price was in force.
@@ -95,7 +116,7 @@ func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.Standi
 		return nil, errors.ErrUnsupported
 	}
 	dir := path.Dir(p.Key)
-	taken := &jobs.TakenOver{}
+	taken := &jobs.TakenOver{Notices: maps.Clone(p.Notices)}
 	var files []settlement.File
 	few := 0
 	for _, is := range shards {
@@ -118,17 +139,16 @@ func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.Standi
 			}
 			sums.Add(of)
 		}
-		if !shards[f.Shard] {
-			continue
-		}
-		files = append(files, file)
-		switch f.Table {
-		case "lines":
-			taken.Lines += f.Rows
-		case "notices":
-			if err := s.notices(ctx, path.Join(dir, f.Name), taken); err != nil {
+		switch {
+		case !shards[f.Shard] && f.Table == "notices":
+			if err := s.sought(ctx, path.Join(dir, f.Name), taken); err != nil {
 				return nil, err
 			}
+		case shards[f.Shard] && f.Table == "lines":
+			taken.Lines += f.Rows
+		}
+		if shards[f.Shard] {
+			files = append(files, file)
 		}
 	}
 	if !direct {
@@ -153,35 +173,13 @@ func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.Standi
 	return taken, into.TakeOver(ctx, s.output, dir, files, sums)
 }
 
-// notices reads what the outbox is told again.
-func (s *standing) notices(ctx context.Context, name string, taken *jobs.TakenOver) error {
+// sought reads which notices are to be found again.
+func (s *standing) sought(ctx context.Context, name string, taken *jobs.TakenOver) error {
 	err := s.output.VerifyNotices(ctx, name, func(n *settlement.Notice) error {
-		o := jobs.Outgoing{AccountID: n.Account, PackageID: orZero(n.Package), MeterID: orZero(n.Meter)}
-		o.Notice = rating.Notice{
-			At: n.At, Package: rating.None, Meter: rating.None, CycleStart: orZero(n.CycleStart), RecordID: orZero(n.RecordID), DedupKey: n.DedupKey,
+		taken.Sought = append(taken.Sought, n.DedupKey)
+		if taken.Notices[n.Kind]--; taken.Notices[n.Kind] <= 0 {
+			delete(taken.Notices, n.Kind)
 		}
-		var ok [4]bool
-		o.Kind, ok[0] = rating.ParseNoticeKind(n.Kind)
-		o.Account, ok[1] = s.used.AccountIndex([]byte(n.Account))
-		ok[2], ok[3] = true, true
-		if o.PackageID != "" {
-			o.Package, ok[2] = s.used.PackageIndex(o.PackageID)
-			if ok[2] {
-				o.PackageScale = s.used.Packages[o.Package].Scale
-			}
-		}
-		if o.MeterID != "" {
-			o.Meter, ok[3] = s.used.MeterIndex([]byte(o.MeterID))
-		}
-		if ok != [4]bool{true, true, true, true} {
-			return fmt.Errorf("notice %s is of what the catalog does not have", n.DedupKey)
-		}
-		if n.ThresholdType != nil && *n.ThresholdType == rating.Absolute.String() {
-			o.Type = rating.Absolute
-		}
-		o.Threshold, _ = orZero(n.Threshold).Int64()
-		o.Remaining = rating.UnitsOf(orZero(n.Remaining), o.PackageScale)
-		taken.Notices = append(taken.Notices, o)
 		return nil
 	})
 	if err != nil {

@@ -121,7 +121,8 @@ func (l *ledger) Commit(ctx context.Context, c *jobs.Commit) error {
 			FirstTime: o.First, LastTime: o.Last, HomePeriodStart: o.Home,
 		})
 	}
-	commit.Outcome.Periods = int64(len(c.Periods))
+	commit.Closes = c.Closes
+	commit.Outcome.Periods = int64(len(c.Periods) + len(c.Closes))
 	commit.Outcome.Summary = summaryOf(l.now)
 	commit.Outcome.FinishedAt = rating.InstantOf(l.clock())
 	err := l.store.Commit(ctx, commit)
@@ -147,6 +148,12 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 		Totals: string(totals),
 	}}
 	out.Revision.Shards, out.Revision.Notices = int64(len(p.Shards)), int64(len(p.Notices))
+	if p.Taken != nil {
+		out.Keeps, out.Sought = true, p.Taken.Sought
+		for _, n := range p.Taken.Notices {
+			out.Revision.Notices += int64(n)
+		}
+	}
 	for n, s := range p.Shards {
 		out.Revision.Payers += int64(s.Payers)
 		out.Revision.Packages += int64(s.Packages)
@@ -164,10 +171,14 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 type revisionTotals struct {
 	jobs.RowCounts
 	Charges map[string]settlement.Decimal // by currency
+	Late    int64                         // rows of closed periods
 }
 
 func revisionTotalsOf(p *jobs.PeriodReport) revisionTotals {
-	totals := revisionTotals{p.Rows, map[string]settlement.Decimal{}}
+	totals := revisionTotals{RowCounts: p.Rows, Charges: map[string]settlement.Decimal{}}
+	if l := p.Late; l != nil {
+		totals.Late = l.Rows.Settled + l.Rows.Duplicate + l.Rows.Superseded + l.Rows.Quarantined
+	}
 	for _, c := range p.Charges {
 		totals.Charges[c.Currency] = settlement.Decimal(c.Amount)
 	}

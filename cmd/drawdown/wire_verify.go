@@ -324,12 +324,25 @@ func (r *archivedRevision) translate(sum [32]byte) error {
 		known := jobs.Known{Object: jobs.Object{Key: in.Key, Size: in.Size}, SHA256: hash32(in.SHA256)}
 		r.manifest.Inputs = append(r.manifest.Inputs, jobs.Input{Known: known, Rows: jobs.RowCounts(in.Rows)})
 	}
+	r.manifest.Late = lateOf(m)
 	for _, f := range m.Files {
 		r.manifest.Files = append(r.manifest.Files, jobs.ArchivedFile{
 			Name: f.Name, Table: f.Table, Shard: f.Shard, Rows: f.Rows, Size: f.Size, SHA256: hash32(f.SHA256),
 		})
 	}
 	return nil
+}
+
+// lateOf says in a job's words what late usage a manifest is about.
+func lateOf(m *settlement.Manifest) *jobs.LateSettled {
+	if m.Late == nil {
+		return nil
+	}
+	l := &jobs.LateSettled{Objects: m.Late.Objects}
+	for _, b := range m.Late.Beside {
+		l.Beside = append(l.Beside, jobs.Compared{Key: b.Key, SHA256: hash32(b.SHA256)})
+	}
+	return l
 }
 
 func hash32(h settlement.Hash) (sum [32]byte) {

@@ -197,7 +197,7 @@ func (w *world) naive(shards int) answer {
 			case r.spoilt:
 			case conflict:
 				tally(k.period, r).Conflict++
-				conflicts = append(conflicts, Conflict{int32(k.period), r.object, r.account, r.meter, r.row, r.time, r.id})
+				conflicts = append(conflicts, Conflict{int32(k.period), r.object, r.account, r.meter, r.row, r.time, r.id, false})
 			case i > 0:
 				tally(k.period, r).Duplicate++
 			default:

@@ -275,6 +275,9 @@ func (p *pile) same(a, b key) bool {
 
 // resolve decides which one of a group of records with the same account, id and period settles, if any (R4.3).
 func (p *pile) resolve(keys []key, period int32, res *result) {
+	if p.s.cfg.Booked > 0 && p.resolveBooked(keys, period, res) {
+		return
+	}
 	highest, kept := int64(math.MinInt64), int32(-1)
 	for _, i := range p.group {
 		r, c := p.at(keys[i])

@@ -12,6 +12,7 @@ type Tally struct {
 	Period, Object, Meter int32
 
 	Settled, Duplicate, Superseded, Conflict int64         // rows
+	TooLate                                  int64         // rows that would change what is booked
 	ProbableDuplicate                        int64         // settled rows that repeat another but for the id (R4.3)
 	Quantity                                 rating.Amount // settled, as DECIMAL(38,9)
 
@@ -24,6 +25,7 @@ type Conflict struct {
 	Row                            int64
 	Time                           rating.Instant
 	ID                             string
+	TooLate                        bool // with a row that is booked, which cannot be changed any more
 }
 
 // ObjectRows is a number of rows of an object.
@@ -148,6 +150,7 @@ func (t *Tally) add(other Tally) {
 	t.Duplicate += other.Duplicate
 	t.Superseded += other.Superseded
 	t.Conflict += other.Conflict
+	t.TooLate += other.TooLate
 	t.ProbableDuplicate += other.ProbableDuplicate
 	t.Quantity, _ = t.Quantity.Add(other.Quantity)
 }

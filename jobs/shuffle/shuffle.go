@@ -25,6 +25,7 @@ type Config struct {
 	Readers         int    // writers that are open at a time, at most; default Workers
 	Workers         int    // cursors that are open at a time, at most; default 1
 	MaxConflicts    int64  // rows in conflict after which a cursor gives up; 0: no limit
+	Booked          int32  // number from which on objects are booked: see booked.go; 0: none is
 }
 
 // ErrTooManyConflicts is what a cursor gives up with (Config.MaxConflicts).

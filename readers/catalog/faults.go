@@ -71,6 +71,21 @@ func Locate(d *rating.Draft, faults []rating.Fault) error {
 	return &Faults{List: list}
 }
 
+// Besides adds faults to those of rows that are known to be at fault, of which what follows from that is left out.
+func Besides(known, faults []rating.Fault) []rating.Fault {
+	spoilt := map[rowOf]bool{}
+	for _, f := range known {
+		spoilt[rowOf{f.Kind, f.Index}] = true
+	}
+	all := slices.Clone(known)
+	for _, f := range faults {
+		if !spoilt[rowOf{f.Kind, f.Index}] {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 func located(f rating.Fault) Located {
 	return Located{Field: f.Field, Rule: f.Rule, Message: f.Message, Hint: f.Hint}
 }

@@ -153,7 +153,8 @@ func (s *Source) Compile(config rating.CompileConfig) (*rating.Catalog, error) {
 
 // CompileMerged checks what the files' rows and rows of a database make together. Of each kind, merged has the files' rows
 // first, in their order.
-func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig) (*rating.Catalog, error) {
+// Rows of the database that are known to be at fault are said with the rest.
+func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig, known ...rating.Fault) (*rating.Catalog, error) {
 	var list []Located
 	for _, f := range s.faults {
 		list = append(list, f.Located)
@@ -162,7 +163,7 @@ func (s *Source) CompileMerged(merged *rating.Draft, config rating.CompileConfig
 	if !s.broken {
 		c, faults := rating.Compile(merged, config)
 		catalog = c
-		list = append(list, s.locate(merged, faults)...)
+		list = append(list, s.locate(merged, Besides(known, faults))...)
 	}
 	if len(list) == 0 {
 		return catalog, nil

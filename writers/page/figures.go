@@ -34,6 +34,8 @@ type Head struct {
 	Provisional bool     `json:"provisional"`
 	Periods     []Period `json:"periods"`
 
+	Per string `json:"per"` // what a day is on this page: hour, day or month
+
 	Zone     *time.Location            `json:"-"`
 	Currency string                    `json:"-"` // the site's
 	Digits   func(currency string) int `json:"-"` // of a currency's minor unit
@@ -135,13 +137,20 @@ type Forecast struct {
 
 // Burn is a package's burn-down.
 type Burn struct {
-	From    At      `json:"-"`
-	To      At      `json:"-"`
-	Points  []Point `json:"points"`
-	Events  []Event `json:"events"`
-	More    int     `json:"more_events"`
-	Granted Number  `json:"-"` // in the last cycle, which begins at Begins
-	Begins  At      `json:"-"`
+	From    At        `json:"-"`
+	To      At        `json:"-"`
+	Points  []Point   `json:"points"`
+	Events  []Event   `json:"events"`
+	More    int       `json:"more_events"`
+	Days    []DayLeft `json:"days"`
+	Granted Number    `json:"-"` // in the last cycle, which begins at Begins
+	Begins  At        `json:"-"`
+}
+
+// DayLeft is what was left at the end of a day.
+type DayLeft struct {
+	Day  string `json:"day"`
+	Left Number `json:"left"`
 }
 
 // Point is what is left at an instant, from then on.
@@ -223,7 +232,6 @@ type Sample struct {
 // Overview is the page about all accounts.
 type Overview struct {
 	Head
-	Per           string        `json:"per"` // what a day is on this page: hour, day or month
 	Rows          Rows          `json:"rows"`
 	Meters        []Meter       `json:"meters"`
 	MoreMeters    int           `json:"more_meters"` // whose days are not told
@@ -277,7 +285,6 @@ type Account struct {
 	Account      string    `json:"account"`
 	Name         string    `json:"name"`
 	Accounts     []string  `json:"accounts"` // that it pays for, itself included
-	Per          string    `json:"per"`
 	Meters       []Meter   `json:"meters"`
 	MoreMeters   int       `json:"more_meters"`
 	Packages     []Package `json:"packages"`

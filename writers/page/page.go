@@ -65,8 +65,10 @@ func (v *view) funcs() template.FuncMap {
 		"amounts":  v.amountsOf,
 		"state":    v.stateOf,
 		"busy":     busy,
+		"telling":  telling,
 		"open":     openPeriods,
 		"per":      perText,
+		"each":     func() string { return v.Per },
 		"numbered": func(i int) int { return i + 1 },
 		"of":       func(meters []Meter, currency string) []Meter { return inCurrency(meters, currency) },
 		"in":       amountIn,
@@ -198,7 +200,7 @@ func (v *view) burnDown(p Package) *plot {
 		b.mark(i+1, e.At, e.Left)
 		b.Desc += fmt.Sprintf(" %d: %s, %s.", i+1, v.when(e.At), e.Text)
 	}
-	from, to := v.date(d.From), v.until(d.To)
+	from, to := v.date(d.From), v.date(d.To-1)
 	if d.To-d.From <= 2*86400e6 {
 		from, to = v.when(d.From), v.when(d.To)
 	}
@@ -246,7 +248,7 @@ func (v *view) forecastText(p Package) string {
 	if f.RunsOut == 0 {
 		return f.Note
 	}
-	mean := fmt.Sprintf("At %s %s a day, the mean of the last %d days", grouped(f.PerDay.String()), unitOr(p.Unit), f.Days)
+	mean := fmt.Sprintf("At %s %s a day, the mean of the last %d days", about(f.PerDay), unitOr(p.Unit), f.Days)
 	end, what := p.Ends, "this cycle ends"
 	if p.Ends == p.Expires {
 		what = "it expires"
@@ -350,6 +352,18 @@ func busy(days []Day) []Day {
 		}
 	}
 	return list
+}
+
+// telling gives the backfills that changed something, as many as a page has room for.
+func telling(list []Backfill) []Backfill {
+	const most = 60
+	var changed []Backfill
+	for _, b := range list {
+		if (b.Accounts > 0 || b.Packages > 0) && len(changed) < most {
+			changed = append(changed, b)
+		}
+	}
+	return changed
 }
 
 // openPeriods are those that may still change, in words: the first few.

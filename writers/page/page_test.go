@@ -28,7 +28,7 @@ func at(days float64) page.At { return page.At(1_790_812_800e6 + days*day) } // 
 
 func head() page.Head {
 	return page.Head{
-		Site: hostile[0], From: at(0), To: at(31), TimeZone: "Europe/Berlin", Provisional: true, Zone: time.UTC, Currency: "USD",
+		Site: hostile[0], From: at(0), To: at(31), TimeZone: "Europe/Berlin", Per: "day", Provisional: true, Zone: time.UTC, Currency: "USD",
 		Periods: []page.Period{{Name: "2026-10-01", Revision: 1, State: "closed"}, {Name: "2026-10-02", Revision: 3, State: "settled"}},
 		Digits:  rating.CurrencyDigits,
 	}
@@ -70,6 +70,7 @@ func packages() []page.Package {
 		for d := range 32 {
 			p.Burn.Points = append(p.Burn.Points, page.Point{At: at(float64(d)), Left: number(int64(1_000_000 - d*22_500))})
 		}
+		p.Burn.Days = []page.DayLeft{{Day: "2026-10-01", Left: number(977_500)}, {Day: "2026-10-02", Left: number(955_000)}}
 		for k := range 12 {
 			p.Burn.Events = append(p.Burn.Events, page.Event{At: at(2 + float64(k)*float64(1+i%2)*1.3), Left: number(int64(900_000 - 40_000*k)), Text: name})
 		}
@@ -90,7 +91,7 @@ func packages() []page.Package {
 
 func overview() *page.Overview {
 	o := &page.Overview{
-		Head: head(), Per: "day", Rows: page.Rows{Read: 12, Settled: 10, Quarantined: 2}, Meters: meters(), MoreMeters: 2,
+		Head: head(), Rows: page.Rows{Read: 12, Settled: 10, Quarantined: 2}, Meters: meters(), MoreMeters: 2,
 		Charges: []page.Money{{Currency: "JPY", Amount: number(930_000)}, {Currency: "USD", Amount: cents(123_456_789)}}, Packages: 100_000,
 		Quotas:  []page.UnitQuota{{Unit: hostile[1], Packages: 3, Quota: page.Quota{Opening: number(10), Deducted: number(4), Closing: number(6)}}},
 		States:  []page.Count{{Kind: "active", Count: 99_999}, {Kind: "exhausted", Count: 1}},
@@ -110,7 +111,7 @@ func overview() *page.Overview {
 
 func customer() *page.Account {
 	a := &page.Account{
-		Head: head(), Account: hostile[0], Name: hostile[2], Accounts: hostile, Per: "day", Meters: meters(), Packages: packages(), MorePackages: 2,
+		Head: head(), Account: hostile[0], Name: hostile[2], Accounts: hostile, Meters: meters(), Packages: packages(), MorePackages: 2,
 		Charges: []page.Money{{Currency: "USD", Amount: cents(12)}}, MoreLines: 3,
 	}
 	for i, name := range hostile {
@@ -125,7 +126,7 @@ func pages(t *testing.T) map[string]string {
 	texts := map[string]string{}
 	for name, p := range map[string]interface{ Write(*bytes.Buffer) error }{
 		"overview": writer(overview().Write), "customer": writer(customer().Write),
-		"empty overview": writer((&page.Overview{Head: head(), Per: "day"}).Write), "empty customer": writer((&page.Account{Head: head(), Per: "day"}).Write),
+		"empty overview": writer((&page.Overview{Head: head()}).Write), "empty customer": writer((&page.Account{Head: head()}).Write),
 	} {
 		var b bytes.Buffer
 		if err := p.Write(&b); err != nil {
@@ -163,6 +164,22 @@ func TestHostileNamesStayNames(t *testing.T) {
 		if strings.Contains(text, ">\u202egnorw") != strings.Contains(text, "<bdi>\u202egnorw") {
 			t.Errorf("%s: a name that turns text around is not isolated", name)
 		}
+	}
+}
+
+// TestBackfillsThatChangedNothing are counted, and take no room.
+func TestBackfillsThatChangedNothing(t *testing.T) {
+	t.Parallel()
+	o := page.Overview{Head: head()}
+	for range 700 {
+		o.Backfills = append(o.Backfills, page.Backfill{Period: "2026-10-02", Was: 1, Is: 2})
+	}
+	for _, want := range []string{"700 periods were settled again. Against their first revision, no charge and no package changed.", "1 → 2"} {
+		var b bytes.Buffer
+		if err := o.Write(&b); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%v: the page does not say %q", err, want)
+		}
+		o.Backfills[3].Packages = 1
 	}
 }
 

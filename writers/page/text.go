@@ -99,6 +99,18 @@ func percent(part, whole Number) string {
 	return rating.FormatQuantity(n, 1) + " %"
 }
 
+// about writes a mean, which is not exact anyway: whole from 100 on, and with two decimals from 1 on.
+func about(n Number) string {
+	a := rating.Amount(n)
+	switch {
+	case a.Cmp(rating.DecimalOf(100, 0)) >= 0:
+		a, _ = a.RoundTo(0)
+	case a.Cmp(rating.DecimalOf(1, 0)) >= 0:
+		a, _ = a.RoundTo(2)
+	}
+	return grouped(a.String())
+}
+
 func zero(n Number) bool { return n == Number{} }
 
 func plural(n int, one, many string) string {

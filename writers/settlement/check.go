@@ -58,7 +58,7 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	}
 	hash := sha256.New()
 	read := summed{to: hash}
-	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), make([]byte, 1<<18)); err != nil {
+	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), bufferFor(file)); err != nil {
 		return err
 	}
 	if read.size != w.Size || read.crc != w.crc {
@@ -67,6 +67,9 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	w.SHA256 = hash.Sum(nil)
 	return r.checkRows(ctx, file, w)
 }
+
+// bufferFor is a buffer to read a file with: most files are small, and there are many of them.
+func bufferFor(file stored) []byte { return make([]byte, max(1, min(1<<18, file.Size()))) }
 
 // numbering numbers meters and currencies by their names; -1: there is none of the name.
 type numbering interface {
@@ -91,6 +94,7 @@ type readPage struct {
 	indexes    []int32
 	ints       []int64
 	decimals   []byte
+	bits       []byte
 }
 
 func (p *readPage) amount(i int) rating.Amount {
@@ -169,7 +173,7 @@ func (t *tally) differs(other *tally) bool {
 		}
 	}
 	for i := range t.amounts {
-		if t.amounts[i] != other.amounts[i] {
+		if t.amounts[i] != other.amounts[i] || t.late[i] != other.late[i] {
 			return true
 		}
 	}
@@ -178,12 +182,14 @@ func (t *tally) differs(other *tally) bool {
 
 func (t *tally) plus(other *tally) {
 	for i := range t.quantities {
-		for k := range t.quantities[i] {
-			t.quantities[i][k] = sum(t.quantities[i][k], other.quantities[i][k])
+		for part := range t.quantities[i] {
+			for k, units := range other.quantities[i][part] {
+				t.quantities[i][part][k] = sum(t.quantities[i][part][k], units)
+			}
 		}
 	}
 	for i := range t.amounts {
-		t.amounts[i] = sum(t.amounts[i], other.amounts[i])
+		t.amounts[i], t.late[i] = sum(t.amounts[i], other.amounts[i]), sum(t.late[i], other.late[i])
 	}
 }
 
@@ -201,7 +207,8 @@ func (c *recheck) group(group parquet.RowGroup, t table) (err error) {
 	}()
 	for i, chunk := range group.ColumnChunks() {
 		s := &specs[i]
-		if s.coding == steps || s.coding == strides || s.name == "payer" || s.name == "kind" || s.name == "meter" || s.name == "currency" {
+		if s.coding == steps || s.coding == strides || s.name == "payer" || s.name == "kind" || s.name == "meter" || s.name == "currency" ||
+			t == tableLines && s.name == "late" {
 			readers[i] = chunk.Pages()
 		}
 	}
@@ -244,6 +251,8 @@ func (c *recheck) open(i int, s *spec, page parquet.Page) {
 	switch {
 	case page.Dictionary() != nil:
 		p.dictionary, p.indexes = page.Dictionary(), values.Int32()
+	case s.coding == flags:
+		p.bits = values.Boolean()
 	case s.coding == steps:
 		p.ints = values.Int64()
 		for _, v := range p.ints {
@@ -313,6 +322,7 @@ func (c *recheck) lines(rows int) error {
 	kinds := c.page[lineKind].numbered(lineKindNumber)
 	meters := c.page[lineMeter].numbered(c.meterNumber)
 	currencies := c.page[lineCurrency].numbered(c.currencyNumber)
+	late := c.page[lineLate].bits
 	quantity, amount, defined := &c.page[lineQuantity], &c.page[lineAmount], c.page[lineConsumed].defined
 	for i := range rows {
 		kind, meter := kinds[c.page[lineKind].indexes[i]], meters[c.page[lineMeter].indexes[i]]
@@ -320,10 +330,13 @@ func (c *recheck) lines(rows int) error {
 		if kind < 0 || meter < 0 || currency < 0 {
 			return errors.New("a line has a kind, meter or currency that does not exist")
 		}
-		of := &c.tally.quantities[meter][kind]
-		*of = sum(*of, quantity.amount(i))
+		isLate := late[i/8]>>(i%8)&1 == 1
+		c.tally.quantities[meter].add(kind, isLate, quantity.amount(i))
 		money := amount.amount(i)
 		c.tally.amounts[currency] = sum(c.tally.amounts[currency], money)
+		if isLate {
+			c.tally.late[currency] = sum(c.tally.late[currency], money)
+		}
 		if (defined[i] == 1) != (kind == int(rating.Deduction)) || kind != int(rating.Excess) && money != (rating.Amount{}) {
 			return fmt.Errorf("a line is a %s with amount %s", rating.LineKind(kind), money)
 		}

@@ -214,24 +214,30 @@ func (w *world) manifest() Manifest {
 	for _, r := range w.results {
 		for _, l := range r.Lines {
 			records++
-			of := &all.quantities[l.Meter][l.Kind]
-			*of = sum(*of, rating.DecimalOf(l.Quantity, 6))
+			all.quantities[l.Meter].add(int(l.Kind), l.Late, rating.DecimalOf(l.Quantity, 6))
 			if l.Kind == rating.Excess {
 				at := n.priceCurrency[l.Price]
 				all.amounts[at] = sum(all.amounts[at], l.Amount)
+				if l.Late {
+					all.late[at] = sum(all.late[at], l.Amount)
+				}
 			}
 		}
 	}
 	rows := Rows{Read: records, Settled: records}
-	m := Manifest{Site: "demo", Inputs: []Input{{Key: "usage/a", Rows: rows}}, Totals: Totals{Rows: rows}}
-	for i, q := range all.quantities {
-		m.Totals.Meters = append(m.Totals.Meters, MeterTotal{
-			Meter: w.names.Catalog.Meters[i].ID, Settled: Decimal(sum(sum(q[0], q[1]), q[2])),
-			Deducted: Decimal(q[0]), Excess: Decimal(q[1]), Stopped: Decimal(q[2]),
-		})
+	m := Manifest{Site: "demo", Inputs: []Input{{Key: "usage/a", Rows: rows}}, Totals: Totals{Rows: rows}, Late: &Late{}}
+	for i := range all.quantities {
+		for part, meters := range []*[]MeterTotal{&m.Totals.Meters, &m.Late.Meters} {
+			q := all.quantities[i][part]
+			*meters = append(*meters, MeterTotal{
+				Meter: w.names.Catalog.Meters[i].ID, Settled: Decimal(sum(sum(q[0], q[1]), q[2])),
+				Deducted: Decimal(q[0]), Excess: Decimal(q[1]), Stopped: Decimal(q[2]),
+			})
+		}
 	}
 	for i, a := range all.amounts {
 		m.Totals.Amounts = append(m.Totals.Amounts, CurrencyTotal{n.currencies[i], Decimal(a)})
+		m.Late.Amounts = append(m.Late.Amounts, CurrencyTotal{n.currencies[i], Decimal(all.late[i])})
 	}
 	return m
 }

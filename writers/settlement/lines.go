@@ -196,6 +196,9 @@ func (s *Shard) fillExcess(t *tableFile, lines []rating.Line) {
 		money := n.priceCurrency[l.Price]
 		currency.put(n, int64(money))
 		s.tally.amounts[money] = sum(s.tally.amounts[money], l.Amount)
+		if l.Late {
+			s.tally.late[money] = sum(s.tally.late[money], l.Amount)
+		}
 		s.putPrice(t, lineTier, lineUnitPrice, linePer, l.Price, l.Tier)
 	}
 	t.columns[lineAmount].decimals = amounts
@@ -228,8 +231,7 @@ func (s *Shard) fillNumbers(columns []column, lines []rating.Line, arena []byte)
 		l := &lines[i]
 		q := rating.DecimalOf(l.Quantity, int(n.meterScale[l.Meter]))
 		quantities = append(quantities, q)
-		of := &s.tally.quantities[l.Meter][l.Kind]
-		*of = sum(*of, q)
+		s.tally.quantities[l.Meter].add(int(l.Kind), l.Late, q)
 	}
 	columns[lineQuantity].decimals = quantities
 	text, lengths := columns[lineRecordID].text, columns[lineRecordID].lengths

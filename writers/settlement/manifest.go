@@ -95,6 +95,7 @@ type Manifest struct {
 	ClosingSHA256          []Hash         `json:"closing_sha256"`
 	Files                  []File         `json:"files"`
 	Totals                 Totals         `json:"totals"`
+	Late                   *Late          `json:"late,omitempty"` // absent: nothing of closed periods was settled
 	PreviousManifestSHA256 Hash           `json:"previous_manifest_sha256"`
 }
 
@@ -161,6 +162,29 @@ type Totals struct {
 	Amounts []CurrencyTotal `json:"amounts"` // by currency
 }
 
+// Late is what the revision settled of closed periods (R5.5): a part of its totals, and of its inputs' rows.
+type Late struct {
+	Rows    LateRows        `json:"rows"`
+	Meters  []MeterTotal    `json:"meters"`  // by id
+	Amounts []CurrencyTotal `json:"amounts"` // by currency
+	Objects []string        `json:"objects"` // inputs that have such rows, by key
+	Beside  []Beside        `json:"beside"`  // by key
+}
+
+// LateRows counts what became of rows of closed periods.
+type LateRows struct {
+	Settled     int64 `json:"settled"`
+	Duplicate   int64 `json:"duplicate"`
+	Superseded  int64 `json:"superseded"`
+	Quarantined int64 `json:"quarantined"`
+}
+
+// Beside is an object that closed periods were settled from, and that late usage was compared with.
+type Beside struct {
+	Key    string `json:"key"`
+	SHA256 Hash   `json:"sha256"`
+}
+
 // MeterTotal is what became of a meter's units: Settled = Deducted + Excess + Stopped.
 type MeterTotal struct {
 	Meter    string  `json:"meter"`
@@ -194,6 +218,9 @@ func (m *Manifest) Validate() error {
 	if all != m.Totals.Rows {
 		fault("rows of all objects are %+v, but the totals say %+v", all, m.Totals.Rows)
 	}
+	if m.Late != nil {
+		faults = append(faults, m.validateLate()...)
+	}
 	for i, t := range m.Totals.Meters {
 		parts := sum(sum(rating.Amount(t.Deducted), rating.Amount(t.Excess)), rating.Amount(t.Stopped))
 		if parts != rating.Amount(t.Settled) {
@@ -210,6 +237,31 @@ func (m *Manifest) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// validateLate checks that what came late is a part of the whole.
+func (m *Manifest) validateLate() (faults []error) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("R4.6: "+format, args...)) }
+	l, all := m.Late, m.Totals.Rows
+	if l.Rows.Settled > all.Settled || l.Rows.Duplicate > all.Duplicate || l.Rows.Superseded > all.Superseded ||
+		l.Rows.Quarantined > all.Quarantined || min(l.Rows.Settled, l.Rows.Duplicate, l.Rows.Superseded, l.Rows.Quarantined) < 0 {
+		fault("late rows %+v are no part of %+v", l.Rows, all)
+	}
+	for i, t := range l.Meters {
+		parts := sum(sum(rating.Amount(t.Deducted), rating.Amount(t.Excess)), rating.Amount(t.Stopped))
+		if parts != rating.Amount(t.Settled) {
+			fault("meter %s: late settled %s is not deducted %s + excess %s + stopped %s", t.Meter, t.Settled, t.Deducted, t.Excess, t.Stopped)
+		}
+		if i > 0 && l.Meters[i-1].Meter >= t.Meter {
+			fault("late meter %s comes after its place", t.Meter)
+		}
+	}
+	for _, key := range l.Objects {
+		if !slices.ContainsFunc(m.Inputs, func(in Input) bool { return in.Key == key }) {
+			fault("late rows are of %s, which is no input", key)
+		}
+	}
+	return faults
 }
 
 // canonical gives the one way in which a value is written: fields in their order, two blanks per level, a line feed last.
@@ -276,7 +328,7 @@ func (r *Revision) ComesTo(m Manifest, standing *Manifest) bool {
 	for _, totals := range []*Totals{&is, &was} {
 		totals.Rows.Read, totals.Rows.OutOfPeriod = 0, 0
 	}
-	return r.checked && reflect.DeepEqual(m.Files, standing.Files) && reflect.DeepEqual(is, was) &&
+	return r.checked && reflect.DeepEqual(m.Files, standing.Files) && reflect.DeepEqual(is, was) && reflect.DeepEqual(m.Late, standing.Late) &&
 		reflect.DeepEqual(m.OpeningSHA256, standing.OpeningSHA256) && reflect.DeepEqual(m.ClosingSHA256, standing.ClosingSHA256)
 }
 
@@ -290,6 +342,10 @@ func (m *Manifest) noNulls() {
 	}
 	if m.ClosingSHA256 == nil {
 		m.ClosingSHA256 = []Hash{}
+	}
+	if l := m.Late; l != nil {
+		l.Meters, l.Amounts = append([]MeterTotal{}, l.Meters...), append([]CurrencyTotal{}, l.Amounts...)
+		l.Objects, l.Beside = append([]string{}, l.Objects...), append([]Beside{}, l.Beside...)
 	}
 	if m.Totals.Meters == nil {
 		m.Totals.Meters = []MeterTotal{}
@@ -314,7 +370,7 @@ func (r *Revision) compareTotals(m *Manifest) error {
 	if r.taken != nil {
 		sums.Add(r.taken)
 	}
-	faults := sums.differ(&m.Totals)
+	faults := sums.differ(m)
 	if quarantined != m.Totals.Rows.Quarantined {
 		faults = append(faults, errQuarantine(quarantined, m.Totals.Rows.Quarantined))
 	}

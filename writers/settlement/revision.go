@@ -340,17 +340,29 @@ func (r *Revision) complete() error {
 	return nil
 }
 
+// lineUnits are units of a meter by kind of line: all of them, and then the part that came late.
+type lineUnits [2][rating.Stopped + 1]rating.Amount
+
+func (u *lineUnits) add(kind int, late bool, units rating.Amount) {
+	u[0][kind] = sum(u[0][kind], units)
+	if late {
+		u[1][kind] = sum(u[1][kind], units)
+	}
+}
+
 // tally is what a shard's rows add up to.
 type tally struct {
-	quantities [][3]rating.Amount // of lines, by meter and kind
-	amounts    []rating.Amount    // of lines, by currency
-	charged    []rating.Amount    // of charges, by currency
-	units      []rating.Amount    // of charges that are read back, by meter
+	quantities []lineUnits     // of lines, by meter
+	late       []rating.Amount // the part of amounts that came late
+	amounts    []rating.Amount // of lines, by currency
+	charged    []rating.Amount // of charges, by currency
+	units      []rating.Amount // of charges that are read back, by meter
 }
 
 func newTally(n *names) tally {
 	return tally{
-		quantities: make([][3]rating.Amount, len(n.meterScale)),
+		quantities: make([]lineUnits, len(n.meterScale)),
+		late:       make([]rating.Amount, len(n.currencies)),
 		amounts:    make([]rating.Amount, len(n.currencies)),
 		charged:    make([]rating.Amount, len(n.currencies)),
 		units:      make([]rating.Amount, len(n.meterScale)),
@@ -360,11 +372,11 @@ func newTally(n *names) tally {
 // sums gives a tally of lines by names.
 func (t *tally) sums(n *names) *Sums {
 	s := NewSums()
-	for i, q := range t.quantities {
-		s.Meters[n.Catalog.Meters[i].ID] = MeterSum{Deducted: q[rating.Deduction], Excess: q[rating.Excess], Stopped: q[rating.Stopped]}
+	for i := range t.quantities {
+		s.setMeter(n.Catalog.Meters[i].ID, &t.quantities[i], rating.Amount{})
 	}
 	for i, amount := range t.amounts {
-		s.Amounts[n.currencies[i]] = amount
+		s.Amounts[n.currencies[i]], s.LateAmounts[n.currencies[i]] = amount, t.late[i]
 	}
 	return s
 }

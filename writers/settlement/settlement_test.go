@@ -304,7 +304,8 @@ func TestCheckFindsEveryFlip(t *testing.T) {
 func TestCheckComparesNumbers(t *testing.T) {
 	w := newWorld(8, 20, 300)
 	for name, spoil := range map[string]func(r *Revision){
-		"quantity":   func(r *Revision) { r.written[0].tally.quantities[1][2].Lo++ },
+		"quantity":   func(r *Revision) { r.written[0].tally.quantities[1][0][2].Lo++ },
+		"late":       func(r *Revision) { r.written[0].tally.quantities[1][1][0].Lo++ },
 		"amount":     func(r *Revision) { r.written[0].tally.amounts[1].Lo++ },
 		"charge":     func(r *Revision) { r.written[1].tally.charged[0].Lo++ },
 		"event time": func(r *Revision) { r.written[0].digests[lineEventTime]++ },

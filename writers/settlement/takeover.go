@@ -47,7 +47,7 @@ func (r *Revision) takeOver(ctx context.Context, from *Output, name string, f *F
 	if err != nil {
 		return err
 	}
-	size, err := io.CopyBuffer(file, contextReader{ctx, io.NewSectionReader(there, 0, there.Size())}, make([]byte, 1<<18))
+	size, err := io.CopyBuffer(file, contextReader{ctx, io.NewSectionReader(there, 0, there.Size())}, bufferFor(there))
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
@@ -57,7 +57,7 @@ func (r *Revision) takeOver(ctx context.Context, from *Output, name string, f *F
 // checkTaken makes sure that a file that was taken over is still what the other manifest says.
 func (r *Revision) checkTaken(ctx context.Context, w *written, file stored) error {
 	hash := sha256.New()
-	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, make([]byte, 1<<18))
+	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, bufferFor(file))
 	if err != nil {
 		return err
 	}

@@ -77,6 +77,10 @@ type Sums struct {
 	Meters  map[string]MeterSum
 	Amounts map[string]rating.Amount // of lines, by currency
 	Charged map[string]rating.Amount // of charges, by currency
+
+	// The part of Meters and Amounts that came late.
+	LateMeters  map[string]MeterSum
+	LateAmounts map[string]rating.Amount
 }
 
 // MeterSum is what became of a meter's units: three sums of lines, and what the charges say.
@@ -86,18 +90,37 @@ type MeterSum struct {
 
 // Add adds up the sums of another file.
 func (s *Sums) Add(other *Sums) {
-	for id, m := range other.Meters {
-		n := s.Meters[id]
-		s.Meters[id] = MeterSum{
+	addMeters(s.Meters, other.Meters)
+	addMeters(s.LateMeters, other.LateMeters)
+	addAmounts(s.Amounts, other.Amounts)
+	addAmounts(s.LateAmounts, other.LateAmounts)
+	addAmounts(s.Charged, other.Charged)
+}
+
+func addMeters(to, from map[string]MeterSum) {
+	for id, m := range from {
+		n := to[id]
+		to[id] = MeterSum{
 			sum(n.Deducted, m.Deducted), sum(n.Excess, m.Excess), sum(n.Stopped, m.Stopped), sum(n.Charged, m.Charged),
 		}
 	}
-	for currency, amount := range other.Amounts {
-		s.Amounts[currency] = sum(s.Amounts[currency], amount)
+}
+
+func addAmounts(to, from map[string]rating.Amount) {
+	for currency, amount := range from {
+		to[currency] = sum(to[currency], amount)
 	}
-	for currency, amount := range other.Charged {
-		s.Charged[currency] = sum(s.Charged[currency], amount)
+}
+
+// setMeter says what became of a meter's units.
+func (s *Sums) setMeter(id string, units *lineUnits, charged rating.Amount) {
+	for part, to := range []map[string]MeterSum{s.Meters, s.LateMeters} {
+		u := &units[part]
+		to[id] = MeterSum{Deducted: u[rating.Deduction], Excess: u[rating.Excess], Stopped: u[rating.Stopped]}
 	}
+	m := s.Meters[id]
+	m.Charged = charged
+	s.Meters[id] = m
 }
 
 // Without takes the sums of a part away.
@@ -119,7 +142,9 @@ func (s *Sums) Without(part *Sums) {
 
 // NewSums gives sums of nothing.
 func NewSums() *Sums {
-	return &Sums{map[string]MeterSum{}, map[string]rating.Amount{}, map[string]rating.Amount{}}
+	return &Sums{
+		map[string]MeterSum{}, map[string]rating.Amount{}, map[string]rating.Amount{}, map[string]MeterSum{}, map[string]rating.Amount{},
+	}
 }
 
 // Verify checks a file of a revision: its size and hash against what the manifest says of it, then its rows by themselves,
@@ -138,7 +163,7 @@ func (o *Output) Verify(ctx context.Context, dir string, f File) (sums *Sums, er
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	hash := sha256.New()
-	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, make([]byte, 1<<18))
+	size, err := io.CopyBuffer(hash, contextReader{ctx, io.NewSectionReader(file, 0, file.Size())}, bufferFor(file))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +210,7 @@ func (r *register) meterNumber(id string) int {
 	if !ok {
 		n = len(r.meters)
 		r.meters[id] = n
-		r.tally.quantities = append(r.tally.quantities, [3]rating.Amount{})
+		r.tally.quantities = append(r.tally.quantities, lineUnits{})
 		r.tally.units = append(r.tally.units, rating.Amount{})
 	}
 	return n
@@ -197,6 +222,7 @@ func (r *register) currencyNumber(currency string) int {
 		n = len(r.currencies)
 		r.currencies[currency] = n
 		r.tally.amounts = append(r.tally.amounts, rating.Amount{})
+		r.tally.late = append(r.tally.late, rating.Amount{})
 		r.tally.charged = append(r.tally.charged, rating.Amount{})
 	}
 	return n
@@ -205,35 +231,48 @@ func (r *register) currencyNumber(currency string) int {
 func (r *register) sums() *Sums {
 	s := NewSums()
 	for id, n := range r.meters {
-		q := r.tally.quantities[n]
-		s.Meters[id] = MeterSum{q[rating.Deduction], q[rating.Excess], q[rating.Stopped], r.tally.units[n]}
+		s.setMeter(id, &r.tally.quantities[n], r.tally.units[n])
 	}
 	for currency, n := range r.currencies {
-		s.Amounts[currency], s.Charged[currency] = r.tally.amounts[n], r.tally.charged[n]
+		s.Amounts[currency], s.LateAmounts[currency], s.Charged[currency] = r.tally.amounts[n], r.tally.late[n], r.tally.charged[n]
 	}
 	return s
 }
 
-// differ holds control totals against what lines add up to, and gives all that differs.
-func (s *Sums) differ(t *Totals) (faults []error) {
+// differ holds control totals, and the part of them that came late, against what lines add up to, and gives all that
+// differs.
+func (s *Sums) differ(m *Manifest) []error {
+	faults := differ(s.Meters, s.Amounts, &m.Totals, "")
+	late := &Totals{}
+	if m.Late != nil {
+		late.Meters, late.Amounts = m.Late.Meters, m.Late.Amounts
+	}
+	return append(faults, differ(s.LateMeters, s.LateAmounts, late, "late ")...)
+}
+
+func differ(meters map[string]MeterSum, currencies map[string]rating.Amount, t *Totals, late string) (faults []error) {
 	stated, amounts := map[string]MeterTotal{}, map[string]Decimal{}
-	meters, currencies := maps.Clone(s.Meters), maps.Clone(s.Amounts)
+	ids, codes := slices.Collect(maps.Keys(meters)), slices.Collect(maps.Keys(currencies))
 	for _, m := range t.Meters {
-		stated[m.Meter], meters[m.Meter] = m, s.Meters[m.Meter]
+		stated[m.Meter] = m
+		ids = append(ids, m.Meter)
 	}
 	for _, a := range t.Amounts {
-		amounts[a.Currency], currencies[a.Currency] = a.Amount, s.Amounts[a.Currency]
+		amounts[a.Currency] = a.Amount
+		codes = append(codes, a.Currency)
 	}
-	for _, id := range slices.Sorted(maps.Keys(meters)) {
+	slices.Sort(ids)
+	slices.Sort(codes)
+	for _, id := range slices.Compact(ids) {
 		is, says := meters[id], stated[id]
 		if Decimal(is.Deducted) != says.Deducted || Decimal(is.Excess) != says.Excess || Decimal(is.Stopped) != says.Stopped {
-			faults = append(faults, fmt.Errorf("R4.6: meter %s: the lines hold %s deducted, %s excess, %s stopped, but the totals say %s, %s, %s",
-				id, is.Deducted, is.Excess, is.Stopped, says.Deducted, says.Excess, says.Stopped))
+			faults = append(faults, fmt.Errorf("R4.6: meter %s: the %slines hold %s deducted, %s excess, %s stopped, but the totals say %s, %s, %s",
+				id, late, is.Deducted, is.Excess, is.Stopped, says.Deducted, says.Excess, says.Stopped))
 		}
 	}
-	for _, currency := range slices.Sorted(maps.Keys(currencies)) {
+	for _, currency := range slices.Compact(codes) {
 		if is := currencies[currency]; Decimal(is) != amounts[currency] {
-			faults = append(faults, fmt.Errorf("the lines hold %s %s, but the totals say %s", is, currency, amounts[currency]))
+			faults = append(faults, fmt.Errorf("the %slines hold %s %s, but the totals say %s", late, is, currency, amounts[currency]))
 		}
 	}
 	return faults
@@ -263,7 +302,7 @@ func (m *Manifest) VerifyTotals(s *Sums) []error {
 			quarantined += f.Rows
 		}
 	}
-	faults := append(s.differ(&m.Totals), s.unlike()...)
+	faults := append(s.differ(m), s.unlike()...)
 	if quarantined != m.Totals.Rows.Quarantined {
 		faults = append(faults, errQuarantine(quarantined, m.Totals.Rows.Quarantined))
 	}

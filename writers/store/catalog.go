@@ -30,37 +30,83 @@ func (s *Store) LoadDraft(ctx context.Context) (*rating.Draft, error) {
 // separator stands between the columns of a row that is read. No field may hold it, and a row that does is refused.
 const separator = "\x1f"
 
-// UnreadableError names all rows of the catalog's tables that cannot be read: another program wrote them.
-type UnreadableError struct{ Rows []string }
+// UnreadableError names all rows of the catalog's tables that cannot be read: another program wrote them. The draft has
+// them, as far as they can be read, and all others, so that what else is wrong can be said along with it.
+type UnreadableError struct {
+	Draft *rating.Draft
+	rows  []unreadableRow
+}
+
+type unreadableRow struct {
+	table int
+	key   [3]string
+	place string
+	fault string
+}
 
 func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("%d rows of the database cannot be read; mend them there:\n%s", len(e.Rows), strings.Join(e.Rows, "\n"))
+	text := fmt.Sprintf("%d rows of the database cannot be read; mend them there:", len(e.rows))
+	for _, r := range e.rows {
+		text += fmt.Sprintf("\ntable %s: row %s: %s", catalogTables()[r.table].kind, r.place, r.fault)
+	}
+	return text
+}
+
+// Faults gives the rows as faults of a draft: of Draft, or of what a file and Draft make together. A row that the file has
+// too does not matter; the file may be nil.
+func (e *UnreadableError) Faults(of, file *rating.Draft) []rating.Fault {
+	var faults []rating.Fault
+	for n, t := range catalogTables() {
+		var index, inFile map[[3]string]int32
+		for _, r := range e.rows {
+			if r.table != n {
+				continue
+			}
+			if index == nil {
+				if index = t.index(of); file != nil {
+					inFile = t.index(file)
+				}
+			}
+			i, there := index[r.key]
+			if _, replaced := inFile[r.key]; replaced || !there {
+				continue
+			}
+			faults = append(faults, rating.Fault{Kind: t.kind, Index: int(i), Rule: "R2.8", Message: r.fault, Hint: "mend the row in the database"})
+		}
+	}
+	return faults
 }
 
 func loadDraft(ctx context.Context, tx *sqlx.Tx) (*rating.Draft, error) {
-	d, memo, unreadable := &rating.Draft{}, newMemo(), &UnreadableError{}
-	for _, t := range catalogTables() {
-		if err := t.load(ctx, tx, d, memo, unreadable); err != nil {
+	d, memo := &rating.Draft{}, newMemo()
+	unreadable := &UnreadableError{Draft: d}
+	for n, t := range catalogTables() {
+		rows, err := t.load(ctx, tx, d, memo)
+		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.kind, err)
 		}
+		for _, r := range rows {
+			r.table = n
+			unreadable.rows = append(unreadable.rows, r)
+		}
 	}
-	if len(unreadable.Rows) > 0 {
+	if len(unreadable.rows) > 0 {
 		return nil, unreadable
 	}
 	return d, nil
 }
 
-// load appends the table's rows, and puts aside those that cannot be read. It takes each row as one text: reading 21
+// load appends the table's rows, and names those that cannot be read. It takes each row as one text: reading 21
 // columns one by one costs twice as much.
-func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *memo, unreadable *UnreadableError) error {
+func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *memo) (unreadable []unreadableRow, err error) {
 	var n int
 	if err := tx.GetContext(ctx, &n, "SELECT COUNT(*) FROM "+string(t.kind)); err != nil {
-		return err
+		return nil, err
 	}
 	t.grow(d, n)
 	rows, err := tx.QueryContext(ctx, "SELECT concat_ws('"+separator+"', "+quoteAll(t.columns)+") FROM "+string(t.kind))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	batches := make(chan []string, 4)
 	var scanned error
@@ -73,16 +119,18 @@ func (t *table) load(ctx context.Context, tx *sqlx.Tx, d *rating.Draft, memo *me
 	for batch := range batches {
 		for _, row := range batch {
 			if fault := t.addText(d, row, v, memo); fault != "" {
-				unreadable.Rows = append(unreadable.Rows, fmt.Sprintf("table %s: row %s", t.kind, fault))
+				r := unreadableRow{place: t.keyText(v), fault: fault}
+				t.key(d, t.count(d)-1, r.key[:])
+				unreadable = append(unreadable, r)
 			}
 		}
 	}
 	scan.Wait()
 	if scanned != nil {
-		return scanned
+		return nil, scanned
 	}
 	t.sort(d)
-	return nil
+	return unreadable, nil
 }
 
 // scanTexts takes rows from the database, so many at a time, while those before are taken apart on another core.
@@ -103,13 +151,16 @@ func scanTexts(rows *sql.Rows, batches chan<- []string) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// addText adds a row, or says what keeps it from being read.
+// addText adds a row, and says what of it cannot be read.
 func (t *table) addText(d *rating.Draft, row string, v []string, memo *memo) (fault string) {
 	if !split(row, v) {
-		return fmt.Sprintf("%q: a field holds the control character U+001F; remove it", row)
+		clear(v)
+		copy(v, strings.Split(row, separator)) // so that its key is there, which others may refer to
+		_ = t.add(d, v, memo)
+		return fmt.Sprintf("a field of %q holds the control character U+001F; remove it", row)
 	}
 	if err := t.add(d, v, memo); err != nil {
-		return fmt.Sprintf("%s: %v", t.keyText(v), err)
+		return err.Error()
 	}
 	return ""
 }

@@ -17,7 +17,8 @@ type Commit struct {
 	Outcome Outcome // State is set by the commit
 	Periods []PeriodCommit
 	Objects []Object
-	Catalog *CatalogCopy // that the periods were settled with
+	Closes  []rating.Instant // starts of periods that are closed: never to be rewritten
+	Catalog *CatalogCopy     // that the periods were settled with
 
 	// Hook, where it is set, is called after each step of the transaction with its name; its error ends the commit. Tests
 	// stop or kill the program there.
@@ -29,6 +30,10 @@ type PeriodCommit struct {
 	Revision // State, Token, RunID and IsCurrent are set by the commit
 	Shards   []ShardState
 	Notices  []Notice
+	// Keeps says that the notices of the revision before stay as they are, but for those of Sought, which stay where Notices
+	// has them.
+	Keeps  bool
+	Sought []string
 }
 
 // Notice is a row of the outbox, in the words of the settlement's files: ids, and decimals as text.
@@ -49,6 +54,7 @@ const (
 	StepRun       = "run"
 	StepCatalog   = "catalog"
 	StepRevisions = "revisions"
+	StepCloses    = "closes"
 	StepStates    = "states"
 	StepOutbox    = "outbox"
 	StepObjects   = "objects"
@@ -172,6 +178,7 @@ func (w *commitWriter) write(ctx context.Context) error {
 		{StepRun, w.run},
 		{StepCatalog, w.catalog},
 		{StepRevisions, w.revisions},
+		{StepCloses, w.closes},
 		{StepStates, w.states},
 		{StepOutbox, w.outbox},
 		{StepObjects, w.objects},
@@ -249,6 +256,22 @@ func (w *commitWriter) revision(ctx context.Context, r *Revision) error {
 		r.PeriodStart, r.Revision, w.c.Lease.Token, w.c.RunID, r.ManifestKey, r.ManifestSHA256, r.PreviousManifestSHA256,
 		r.ConfigSHA256, r.CatalogSHA256, r.OpeningSHA256, r.ClosingSHA256, r.Shards, r.Payers, r.Packages, r.Notices, r.Totals)
 	return err
+}
+
+// closes locks periods, the oldest open one first, so that none is closed behind an open one.
+func (w *commitWriter) closes(ctx context.Context) error {
+	for _, start := range w.c.Closes {
+		found, err := updateOne(ctx, w.tx, `UPDATE period SET state = ?, closed_at = ? WHERE period_start = ? AND state = ?
+			AND NOT EXISTS (SELECT 1 FROM period AS earlier WHERE earlier.state = ? AND earlier.period_start < ?)`,
+			PeriodClosed, w.c.Outcome.FinishedAt, start, PeriodSettled, PeriodSettled, start)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return fmt.Errorf("the period that starts at %v is not the first open one", start)
+		}
+	}
+	return nil
 }
 
 func (w *commitWriter) states(ctx context.Context) error {

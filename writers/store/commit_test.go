@@ -253,7 +253,7 @@ func testCommitIsVisibleWhole(t *testing.T, db database) {
 func TestCommitIsAllOrNothing(t *testing.T) { onEach(t, testCommitIsAllOrNothing) }
 
 func testCommitIsAllOrNothing(t *testing.T, db database) {
-	steps := []string{StepBegin, StepToken, StepRun, StepCatalog, StepRevisions, StepStates, StepOutbox, StepObjects, StepSums}
+	steps := []string{StepBegin, StepToken, StepRun, StepCatalog, StepRevisions, StepCloses, StepStates, StepOutbox, StepObjects, StepSums}
 	s := db.fresh(t)
 	l := acquire(t, s, minute)
 	first := day(t, 1, 1, Hash{}, "n1", "n2")
@@ -401,6 +401,55 @@ func testCommitRefuses(t *testing.T, db database) {
 }
 
 // A backfill sends nothing again, withdraws what is gone, and takes back a withdrawal.
+// TestClosesInOrder (R5.5): a period is closed once, and none behind one that is open; what is closed stays.
+func TestClosesInOrder(t *testing.T) { onEach(t, testClosesInOrder) }
+
+func testClosesInOrder(t *testing.T, db database) {
+	s := db.fresh(t)
+	l := acquire(t, s, minute)
+	var previous Hash
+	for n := 1; n <= 3; n++ {
+		p := day(t, n, 1, previous)
+		previous = p.ManifestSHA256
+		if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: []PeriodCommit{p}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func(n int) rating.Instant { return rating.Instant(n) * 1440 * minute }
+	closes := func(at rating.Instant, days ...int) error {
+		c := &Commit{Lease: l, RunID: begin(t, s, l), Outcome: Outcome{FinishedAt: at}}
+		for _, n := range days {
+			c.Closes = append(c.Closes, start(n))
+		}
+		return s.Commit(t.Context(), c)
+	}
+	before := func() map[string][]map[string]any {
+		all := snapshot(t, s)
+		delete(all, "run")
+		return all
+	}
+	for _, days := range [][]int{{2}, {3, 1}, {1, 3}, {4}, {1, 1}} {
+		was := before()
+		wantError(t, closes(5*minute, days...), "closes", "not the first open one")
+		if diff := cmp.Diff(was, before()); diff != "" {
+			t.Errorf("%v: %s", days, diff)
+		}
+	}
+	if err := closes(7*minute, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, closes(8*minute, 2), "not the first open one")
+	periods, err := s.Periods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{PeriodClosed, PeriodClosed, PeriodSettled} {
+		if p := periods[i]; p.State != want || (p.ClosedAt == 7*minute) != (want == PeriodClosed) {
+			t.Errorf("%s is %s at %v", p.PeriodName, p.State, p.ClosedAt)
+		}
+	}
+}
+
 func TestOutboxFollowsTheCurrentRevision(t *testing.T) {
 	onEach(t, testOutboxFollowsTheCurrentRevision)
 }

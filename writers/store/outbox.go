@@ -30,7 +30,7 @@ const takeOver = ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded
 // outbox puts in what the revisions found, once each, and withdraws what they no longer find (R6.4). The revisions are the
 // current ones by now.
 func (w *commitWriter) outbox(ctx context.Context) error {
-	for _, do := range []func(context.Context, *PeriodCommit) error{w.forgetElsewhere, w.putNotices, w.withdraw} {
+	for _, do := range []func(context.Context, *PeriodCommit) error{w.keepNotices, w.forgetElsewhere, w.putNotices, w.withdraw} {
 		for i := range w.c.Periods {
 			if err := do(ctx, &w.c.Periods[i]); err != nil {
 				return fmt.Errorf("period %s: %w", w.c.Periods[i].PeriodName, err)
@@ -40,9 +40,38 @@ func (w *commitWriter) outbox(ctx context.Context) error {
 	return nil
 }
 
+// keepNotices hands on what the revision before has found, but for what is sought again.
+func (w *commitWriter) keepNotices(ctx context.Context, p *PeriodCommit) error {
+	if !p.Keeps {
+		return nil
+	}
+	is, was := p.Revision.Revision, p.Revision.Revision-1
+	for _, table := range []string{"outbox", "outbox_elsewhere"} {
+		held := ""
+		if table == "outbox" {
+			held = " AND withdrawn_run = 0"
+		}
+		_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE `+table+` SET revision = ? WHERE period_start = ? AND revision = ?`+held), is, p.PeriodStart, was)
+		if err != nil {
+			return err
+		}
+		err = inChunks(p.Sought, func(keys []string) error {
+			query, args, err := sqlx.In(`UPDATE `+table+` SET revision = ? WHERE dedup_key IN (?) AND period_start = ? AND revision = ?`, was, keys, p.PeriodStart, is)
+			if err == nil {
+				_, err = w.tx.ExecContext(ctx, w.tx.Rebind(query), args...)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // forgetElsewhere removes what earlier revisions of a period had found beside other periods.
 func (w *commitWriter) forgetElsewhere(ctx context.Context, p *PeriodCommit) error {
-	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`DELETE FROM outbox_elsewhere WHERE period_start = ?`), p.PeriodStart)
+	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`DELETE FROM outbox_elsewhere WHERE period_start = ? AND revision < ?`), p.PeriodStart, p.Revision.Revision)
 	return err
 }
 
@@ -116,7 +145,8 @@ func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
 		At               rating.Instant
 	}
 	err := w.tx.SelectContext(ctx, &handed, w.tx.Rebind(`SELECT dedup_key, MIN(period_start) AS period FROM outbox_elsewhere
-		WHERE dedup_key IN (SELECT dedup_key FROM outbox WHERE`+gone+`) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
+		WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.dedup_key = outbox_elsewhere.dedup_key AND outbox.period_start = ?
+		AND outbox.revision < ? AND withdrawn_run = 0) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
 	if err != nil {
 		return err
 	}

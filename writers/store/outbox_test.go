@@ -214,3 +214,46 @@ func testAheadOfTheSettlement(t *testing.T, db database) {
 		t.Errorf("%d rows in the inbox", n)
 	}
 }
+
+// TestKeptNoticesStay: a revision that keeps what the one before has found comes to the outbox of one that finds all of it again:
+// what is sought stays only where it is found, what was sent stays sent, and what another period holds stays its own.
+func TestKeptNoticesStay(t *testing.T) { onEach(t, testKeptNoticesStay) }
+
+func testKeptNoticesStay(t *testing.T, db database) {
+	var outboxes [2][]map[string]any
+	for i, keeps := range []bool{false, true} {
+		s := db.fresh(t)
+		l := acquire(t, s, minute)
+		commit := func(periods ...PeriodCommit) {
+			t.Helper()
+			if err := s.Commit(t.Context(), &Commit{Lease: l, RunID: begin(t, s, l), Periods: periods}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit(day(t, 1, 1, Hash{}, "both", "early", "gone", "sent", "stays"), day(t, 2, 1, Hash{1, 1}, "both", "late", "other"))
+		if _, err := s.write.Exec(`UPDATE outbox SET state = 'sent' WHERE dedup_key = 'sent'`); err != nil {
+			t.Fatal(err)
+		}
+		first, second := day(t, 1, 2, Hash{}, "both", "early", "new", "sent", "stays"), day(t, 2, 2, Hash{1, 2}, "both", "late")
+		if keeps {
+			first.Keeps, first.Sought, first.Notices = true, []string{"early", "gone"}, day(t, 1, 2, Hash{}, "early", "new").Notices
+			second.Keeps, second.Sought, second.Notices = true, []string{"other"}, nil
+		}
+		commit(first, second)
+		for table, rows := range snapshot(t, s) {
+			if table == "outbox" {
+				outboxes[i] = rows
+			}
+		}
+		if stray, err := s.StrayNotices(t.Context()); err != nil || stray != 0 {
+			t.Errorf("%d stray notices, %v", stray, err)
+		}
+		kinds, err := s.NoticeKinds(t.Context(), second.PeriodStart, 2)
+		if err != nil || kinds["usage_alert"] != 2 {
+			t.Errorf("the second day has found %v, %v", kinds, err)
+		}
+	}
+	if diff := cmp.Diff(outboxes[0], outboxes[1]); diff != "" {
+		t.Error(diff)
+	}
+}

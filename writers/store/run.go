@@ -91,6 +91,19 @@ func finishRun(ctx context.Context, tx *sqlx.Tx, id int64, o Outcome) error {
 	return err
 }
 
+// Closes gives the runs that closed periods, by when these say that they were closed.
+func (s *Store) Closes(ctx context.Context) (map[rating.Instant]Run, error) {
+	runs, err := list[Run](ctx, s, `SELECT * FROM run WHERE command = ? AND state = ?`, "close", RunCommitted)
+	if err != nil {
+		return nil, fmt.Errorf("load runs from %s: %w", s.name, err)
+	}
+	byTime := make(map[rating.Instant]Run, len(runs))
+	for _, r := range runs {
+		byTime[r.FinishedAt] = r
+	}
+	return byTime, nil
+}
+
 // Runs gives the newest runs, newest first.
 func (s *Store) Runs(ctx context.Context, limit int) ([]Run, error) {
 	runs, err := list[Run](ctx, s, `SELECT * FROM run ORDER BY id DESC LIMIT ?`, limit)

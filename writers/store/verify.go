@@ -117,6 +117,25 @@ func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, vis
 	return nil
 }
 
+// NoticeKinds counts what a revision has found, and was not withdrawn, by kind.
+func (s *Store) NoticeKinds(ctx context.Context, periodStart rating.Instant, revision int) (map[string]int, error) {
+	kinds := map[string]int{}
+	counts, err := list[struct {
+		Kind string
+		N    int
+	}](ctx, s, `SELECT kind, COUNT(*) AS n FROM (
+		SELECT kind FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0
+		UNION ALL SELECT o.kind FROM outbox_elsewhere e JOIN outbox o ON o.dedup_key = e.dedup_key WHERE e.period_start = ? AND e.revision = ?
+	) AS found GROUP BY kind`, periodStart, revision, periodStart, revision)
+	for _, c := range counts {
+		kinds[c.Kind] = c.N
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the outbox from %s: %w", s.name, err)
+	}
+	return kinds, nil
+}
+
 // StrayNotices counts the notices that say they were found by a revision that is not the current one of its period, and
 // were not withdrawn. Revision 0 has found ahead of the settlement, and stands in no period that was settled.
 func (s *Store) StrayNotices(ctx context.Context) (n int64, err error) {

@@ -17,6 +17,9 @@ type Proxy struct {
 	mu          sync.Mutex
 	next        Cut
 	cuts        int
+	messages    int // that programs have sent, as they came
+	nth         int
+	nthCut      Cut
 	onCut       func()
 	refusing    bool
 	connections map[net.Conn]bool
@@ -58,6 +61,31 @@ func (p *Proxy) Next(cut Cut) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next = cut
+}
+
+// Nth says what happens to the message that is the nth from now on, whatever it says, and counts them anew.
+func (p *Proxy) Nth(n int, cut Cut) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.messages, p.nth, p.nthCut = 0, n, cut
+}
+
+// Messages is how many came since they were counted anew.
+func (p *Proxy) Messages() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.messages
+}
+
+// takeNth gives what is to happen to a message.
+func (p *Proxy) takeNth() Cut {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.messages++; p.messages != p.nth {
+		return Nothing
+	}
+	p.cuts++
+	return p.nthCut
 }
 
 // OnCut lets something be done when a connection was cut, before the program sees it.
@@ -150,6 +178,9 @@ func (l *link) forward() {
 		cut := Nothing
 		if bytes.Contains(buffer[:n], commit) {
 			cut = l.proxy.take()
+		}
+		if n > 0 && cut == Nothing {
+			cut = l.proxy.takeNth()
 		}
 		if cut != Nothing {
 			l.mu.Lock()
