@@ -101,6 +101,19 @@ func (s *Settler) beginLate(opening *PayerState) {
 	}
 }
 
+// cut takes a fall of the quota from raises, the last one first: what was added last is the first to go.
+func cut(raises []Raise, fall int64) []Raise {
+	rest := slices.Clone(raises)
+	for n := len(rest); n > 0 && fall > 0; n = len(rest) {
+		taken := min(rest[n-1].Quantity, fall)
+		fall -= taken
+		if rest[n-1].Quantity -= taken; rest[n-1].Quantity == 0 {
+			rest = rest[:n-1]
+		}
+	}
+	return rest
+}
+
 // risen gives raises in units that are finer by so many decimals.
 func risen(raises []Raise, rise int) []Raise {
 	finer := slices.Clone(raises)

@@ -167,3 +167,14 @@ func (m *modelSettler) drawPast(told *modelRecord, pool modelPool, consume *big.
 	})
 	return before, past.left, past.start
 }
+
+// cutModel takes a fall of the quota from raises, the last one first.
+func cutModel(raises []modelRaise, fall *big.Rat) (rest []modelRaise) {
+	for i := len(raises) - 1; i >= 0; i-- {
+		taken := smaller(raises[i].quantity, fall)
+		fall = minus(fall, taken)
+		rest = append(rest, modelRaise{raises[i].at, minus(raises[i].quantity, taken)})
+	}
+	slices.Reverse(rest)
+	return rest
+}

@@ -439,6 +439,8 @@ func (p *modelPackage) apply(c *modelChange) {
 			p.resize(delta)
 			if delta.Sign() > 0 {
 				p.raises = append(p.raises, modelRaise{c.at, delta})
+			} else {
+				p.raises = cutModel(p.raises, minus(nought(), delta))
 			}
 		} else if len(p.cycles) > 0 {
 			p.currentCycle().quota = p.quota // nothing else of a cycle that is over changes

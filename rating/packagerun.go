@@ -237,6 +237,7 @@ func (s *Settler) resize(r *packageRun, quota int64, t Instant) {
 		r.Remaining -= fall
 		s.addTo(r, &r.row.Revoked, fall)
 		r.Rolled = min(r.Rolled, r.Remaining)
+		r.Raises = cut(r.Raises, old-quota)
 	}
 	r.alertFloor = alertFloorUnknown
 }

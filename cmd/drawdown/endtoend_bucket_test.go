@@ -374,3 +374,42 @@ func largeParquet(t *testing.T) []byte {
 	}
 	return b.Bytes()
 }
+
+// TestStaleLists: a service whose lists are those of before, of usage or of the output, makes a run see late usage or say that
+// something is amiss. Nothing is settled twice or wrongly, and once lists are right again all is as it would have been.
+func TestStaleLists(t *testing.T) {
+	w := newWorld(15, smallWorld)
+	local := newSite(t, w)
+	local.settle(w)
+	for _, prefix := range []string{"usage", "settlements"} {
+		t.Run(prefix, func(t *testing.T) {
+			remote := newRealSite(t, w)
+			proxy := NewProxy(t, remote.s3)
+			remote.remote = proxy.Endpoint
+			remote.configure("")
+			lists := func(r *http.Request) bool {
+				return r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "2" && strings.HasPrefix(r.URL.Query().Get("prefix"), prefix)
+			}
+			empty := func(w http.ResponseWriter, r *http.Request, _ func() *http.Response) {
+				fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>test</Name>`+
+					`<Prefix>%s</Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>`, r.URL.Query().Get("prefix"))
+			}
+			proxy.Fail(1<<30, lists, empty)
+			for range 2 {
+				_, err := remote.trySettle(w.later(), w.until(), false)
+				if prefix == "usage" && err != nil || prefix != "usage" && (err == nil || !strings.Contains(err.Error(), "what is settled is committed")) {
+					t.Errorf("with lists of before: %v", err)
+				}
+			}
+			proxy.Heal()
+			if prefix == "usage" { // empty periods were settled, and the usage is late
+				remote.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+			}
+			remote.settle(w)
+			wantSound(t, remote.verify(w, true))
+			for _, table := range []string{"lines", "charges", "balances"} {
+				same(t, table, texts(local.rows(table)), texts(remote.rows(table)))
+			}
+		})
+	}
+}

@@ -26,13 +26,21 @@ type burnGather struct {
 	before bool                          // it was used before them
 }
 
-// burnPoint is what is left at an instant. At one instant the end of a cycle comes before the beginning of the next one, and
-// both before usage.
+// burnPoint is what is left at an instant. At one instant the end of a period comes first, then what lapses with a cycle, then
+// the beginning of the next one, and all before usage.
 type burnPoint struct {
 	at   rating.Instant
 	rank int
 	left rating.Amount
 }
+
+// The ranks of points at one instant.
+const (
+	endOfPeriod = iota
+	endOfCycle
+	beginOfCycle
+	afterUsage
+)
 
 // burnPlace is what was left within one place of a plot: a plot has some hundreds of them, however many lines there are.
 type burnPlace struct {
@@ -111,10 +119,14 @@ func (b *burnGather) balance(period rating.Period, row *settlement.Balance) {
 			begins, _ = begins.Add(row.RolledOver)
 		}
 	}
-	if at := max(row.CycleStart, period.Start); at < period.End {
-		b.pending = append(b.pending, burnPoint{at, 1, begins})
+	if at := max(row.CycleStart, period.Start); at < min(row.CycleEnd, period.End) {
+		b.pending = append(b.pending, burnPoint{at, beginOfCycle, begins})
 	}
-	b.pending = append(b.pending, burnPoint{min(row.CycleEnd, period.End), 0, row.Closing})
+	if row.CycleEnd < period.End {
+		b.pending = append(b.pending, burnPoint{row.CycleEnd, endOfCycle, row.Closing})
+	} else {
+		b.pending = append(b.pending, burnPoint{period.End, endOfPeriod, row.Closing})
+	}
 }
 
 // notice notes an event; the place of a mark is what the notice says is left.
@@ -141,7 +153,7 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 		return
 	}
 	if l.EventTime >= j.from {
-		b.pending = append(b.pending, burnPoint{l.EventTime, 2, *l.RemainingAfter})
+		b.pending = append(b.pending, burnPoint{l.EventTime, afterUsage, *l.RemainingAfter})
 		if len(b.pending) >= 1<<16 { // in the order of time, but for the period's balances, of which there are few
 			b.thin(&j.days)
 		}
@@ -163,7 +175,7 @@ func (b *burnGather) thin(days *reportDays) {
 	for i, p := range b.pending {
 		if i+1 < len(b.pending) {
 			next := b.pending[i+1]
-			if p.rank == 2 && next.rank == 2 && (p.at-b.from)/b.step == (next.at-b.from)/b.step && days.at(p.at) == days.at(next.at) {
+			if p.rank == afterUsage && next.rank == afterUsage && (p.at-b.from)/b.step == (next.at-b.from)/b.step && days.at(p.at) == days.at(next.at) {
 				continue
 			}
 		}
@@ -181,7 +193,7 @@ func (b *burnGather) endPeriod(days *reportDays) {
 	b.sort()
 	for _, p := range b.pending {
 		day := p.at
-		if p.rank == 0 { // the end of a cycle or a period is the last of what was before
+		if p.rank == endOfPeriod { // what is left then belongs to what was before; what lapses with a cycle, to what follows
 			day--
 		}
 		b.days[days.at(day)] = &p.left
