@@ -156,3 +156,41 @@ func TestLateUsageOfClosedPeriods(t *testing.T) {
 		})
 	}
 }
+
+// TestLateUsageBySettleOrBackfill (R5.5, R5.7): whether late usage is there when the first open period is settled, or comes
+// after it and is taken in by a backfill, in one piece or in several: the bytes are the same.
+func TestLateUsageBySettleOrBackfill(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(soakTimes(4)) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(900+seed, worldShape{records: 600, days: 4})
+			settled, backfilled := newSite(t, w), newSite(t, w)
+			late := []int{int(seed) % len(w.objects), int(seed+2) % len(w.objects)}
+			day := func(n int) rating.Instant { return rating.InstantOf(w.start.AddDate(0, 0, n)) }
+			for _, s := range []*site{settled, backfilled} {
+				for _, i := range late {
+					if err := os.Remove(s.path("usage/" + w.objects[i].name)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.settleUntil(w.later(), day(2))
+				s.closeUntil(w, day(2))
+			}
+			for _, i := range late {
+				settled.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+			}
+			settled.settle(w)
+			backfilled.settle(w)
+			for _, i := range late {
+				backfilled.write("usage/"+w.objects[i].name, w.objects[i].content(t))
+				backfilled.backfilled(w, day(2), w.until(), false)
+			}
+			want, got := settled.settledAs(), backfilled.settledAs()
+			same(t, "files", want["files"], got["files"])
+			same(t, "states", want["states"], got["states"])
+			same(t, "outbox", want["outbox"], got["outbox"])
+			wantSound(t, backfilled.verify(w, true))
+		})
+	}
+}
