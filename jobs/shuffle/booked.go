@@ -131,15 +131,18 @@ func (p *pile) judge(keys []key, late int32, booked []int32) verdict {
 	case version > highest:
 		return settles
 	}
-	for _, i := range booked { // a void, or what was put aside and now comes again
-		if b, cb := p.at(keys[i]); cb.extra(b).version == highest && sameContent(r, c, b, cb) {
-			if r.quantity == 0 {
-				return duplicate
-			}
-			return settles
+	found := settles // what was put aside and now comes again, or what could not be read and is mended
+	for _, i := range booked {
+		b, cb := p.at(keys[i])
+		switch {
+		case cb.extra(b).version < highest || b.meter == rating.None:
+		case !sameContent(r, c, b, cb):
+			return conflict
+		case r.quantity == 0: // a void
+			found = duplicate
 		}
 	}
-	return conflict
+	return found
 }
 
 // sameUnits tells whether two records say that as much was used of the same meter at the same time.
