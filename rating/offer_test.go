@@ -166,5 +166,10 @@ func TestSpending(t *testing.T) {
 		if text := strings.Join(got, " "); text != test.want {
 			t.Errorf("%s: %s, not %s", name, text, test.want)
 		}
+		for id, cycles := range s.used {
+			if len(cycles) != 1 {
+				t.Errorf("%s: %d periods of one cycle of %s are kept as %d", name, len(test.used), id, len(cycles))
+			}
+		}
 	}
 }

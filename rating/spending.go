@@ -62,8 +62,8 @@ func (c *Catalog) Purchases(payer int32, until Instant) []Purchase {
 func (s *Spending) Next(c *Catalog, period Period, bought []Purchase, balances []Balance) (map[string]Amount, error) {
 	for i := range balances {
 		b := &balances[i]
-		if p := &c.Packages[b.Package]; p.Reset == NoReset {
-			s.used[p.ID] = append(s.used[p.ID], usedCycle{b.CycleStart, DecimalOf(b.Deducted, p.Scale), DecimalOf(b.Quota, p.Scale)})
+		if p := &c.Packages[b.Package]; p.Reset == NoReset && !s.use(p, b) {
+			return nil, ErrOverflow
 		}
 	}
 	costs := map[string]Amount{}
@@ -87,6 +87,22 @@ func (s *Spending) Next(c *Catalog, period Period, bought []Purchase, balances [
 		costs[b.Currency], *was = sum, CountedPurchase{*b, now}
 	}
 	return costs, nil
+}
+
+// use adds what was used of a cycle in a period. A cycle lasts for many periods, and is kept once.
+func (s *Spending) use(p *Package, b *Balance) bool {
+	cycles, quota := s.used[p.ID], DecimalOf(b.Quota, p.Scale)
+	if n := len(cycles); n == 0 || cycles[n-1].start != b.CycleStart {
+		cycles = append(cycles, usedCycle{start: b.CycleStart})
+		s.used[p.ID] = cycles
+	}
+	last := &cycles[len(cycles)-1]
+	if last.quota.Cmp(quota) < 0 {
+		last.quota = quota
+	}
+	sum, ok := last.deducted.Add(DecimalOf(b.Deducted, p.Scale))
+	last.deducted = sum
+	return ok
 }
 
 // partOf gives what counts of a purchase by an instant.

@@ -129,7 +129,7 @@ func (a *app) tour(c *Config, dir string) error {
 	a.say("\n%s\n", a.ink.bold("Try next"))
 	a.say("    cd %s", dir)
 	a.say("    drawdown explain '%s'", demoRecord)
-	a.say("    drawdown report --account chat --out chat.html")
+	a.say("    drawdown packages --account chat")
 	a.say("    duckdb -c \"select account, meter, kind, sum(quantity) as units,\n" +
 		"        sum(amount) as usd from 'settlements/*/*/lines-*.parquet'\n        group by all order by all\"")
 	return nil

@@ -18,7 +18,7 @@ import (
 type reportCmd struct {
 	From    string   `placeholder:"D" help:"The first period: a date, or an instant (default: the first one of the month of the newest settled period)."`
 	To      string   `placeholder:"D" help:"Where the last period ends: a date (its first instant), or an instant (default: where the newest settled one ends)."`
-	Account string   `placeholder:"A" help:"The page for a customer: this account, and those that it pays for."`
+	Account *string  `placeholder:"A" help:"The page for a customer: this account, and those that it pays for."`
 	Package []string `placeholder:"P" help:"Show the burn-down of this package, instead of those worth a look; may be repeated."`
 	Out     string   `placeholder:"FILE" help:"Where the page goes; - is standard output (default: report.html, with --json nowhere)."`
 }
@@ -65,6 +65,10 @@ func (k *reportCmd) Run(a *app) (err error) {
 		return &failure{op: "report", err: err}
 	}
 	defer func() { err = errors.Join(err, j.output.Close()) }()
+	name, err := k.place(a.flags.JSON)
+	if err != nil {
+		return err
+	}
 	debug.SetMemoryLimit(int64(c.Memory) * 9 / 10) // the rest is for what the runtime does not count
 	if err := j.open(); err != nil {
 		return err
@@ -78,7 +82,7 @@ func (k *reportCmd) Run(a *app) (err error) {
 		}
 		return &failure{op: "report", err: err}
 	}
-	if err := k.write(a, report); err != nil {
+	if err := writePage(a, report, name); err != nil {
 		return err
 	}
 	if a.flags.JSON {
@@ -94,7 +98,7 @@ type writtenPage interface {
 
 // gather gathers the page that was asked for.
 func (j *reportJob) gather() (writtenPage, error) {
-	if j.command.Account != "" {
+	if j.command.Account != nil {
 		j.counts(j.shards, "lines", "balances")
 		return j.account()
 	}
@@ -102,21 +106,30 @@ func (j *reportJob) gather() (writtenPage, error) {
 	return j.overview()
 }
 
-// write puts the page in its place, whole or not at all.
-func (k *reportCmd) write(a *app, report writtenPage) error {
+// place says where the page goes, before anything is read for it; empty: nowhere, - is standard output.
+func (k *reportCmd) place(json bool) (string, error) {
 	name := k.Out
 	switch {
-	case name == "-" && a.flags.JSON:
-		return &failure{op: "report", err: errors.New("--out - and --json both want standard output"), code: exitUsage, hint: "name a file in --out"}
-	case name == "-":
-		return report.Write(a.stdout)
-	case name == "" && a.flags.JSON:
-		return nil
+	case name == "-" && json:
+		return "", &failure{op: "report", err: errors.New("--out - and --json both want standard output"), code: exitUsage, hint: "name a file in --out"}
+	case name == "-" || name == "" && json:
+		return name, nil
 	case name == "":
 		name = "report.html"
 	}
-	if err := ownPage(name); err != nil {
-		return err
+	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+		return "", &failure{op: "report", err: err, hint: "name a folder that exists in --out"}
+	}
+	return name, ownPage(name)
+}
+
+// writePage puts the page in its place, whole or not at all.
+func writePage(a *app, report writtenPage, name string) error {
+	switch name {
+	case "-":
+		return report.Write(a.stdout)
+	case "":
+		return nil
 	}
 	file, err := os.CreateTemp(filepath.Dir(name), ".drawdown-report-*")
 	if err != nil {
@@ -200,7 +213,7 @@ func (j *reportJob) bounds(newest *published) (from rating.Instant, err error) {
 	j.from = from
 	unit := rating.PeriodUnit(c.Settlement.Period)
 	whole := rating.PeriodAt(unit, location, from).Start == from && rating.PeriodAt(unit, location, j.to).Start == j.to
-	if whole && from >= c.Start && from < j.to && j.command.Account != "" {
+	if whole && from >= c.Start && from < j.to && j.command.Account != nil {
 		back := rating.PeriodAt(unit, location, rating.InstantOf(j.to.Time().In(location).AddDate(0, 0, -forecastBlocks)))
 		j.from = min(from, max(c.Start, back.Start))
 	}
@@ -209,15 +222,15 @@ func (j *reportJob) bounds(newest *published) (from rating.Instant, err error) {
 
 // chooseAccounts finds whom the page is about: a payer with all that it pays for, or one account.
 func (j *reportJob) chooseAccounts() error {
-	id := j.command.Account
 	for _, pkg := range j.command.Package {
 		if _, known := j.catalog.PackageIndex(pkg); !known {
 			return &failure{op: "report", err: fmt.Errorf("there is no package %q", pkg), code: exitUsage, hint: "`drawdown packages` lists them"}
 		}
 	}
-	if id == "" {
+	if j.command.Account == nil {
 		return nil
 	}
+	id := *j.command.Account // an empty one is none that there is: a page for a customer never becomes the page about all
 	index, known := j.catalog.AccountIndex([]byte(id))
 	if !known {
 		return &failure{op: "report", err: fmt.Errorf("there is no account %q", id), code: exitUsage, hint: "`drawdown catalog show` lists them"}

@@ -71,6 +71,9 @@ func (k *simulateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := s.fits(); err != nil {
+		return &failure{op: "simulate", err: err}
+	}
 	if a.flags.JSON {
 		err = printJSON(a.stdout, s.json())
 	} else {
@@ -183,7 +186,31 @@ func (s *simulated) name(n int) string {
 // costSum is what some periods cost in one currency.
 type costSum struct{ packages, charges, total rating.Amount }
 
-// sum adds up periods, by currency. The amounts were added with care before, and there are but a few.
+// fits tells whether what each case costs can be added up. All that is shown are parts of these sums.
+func (s *simulated) fits() error {
+	for n := range s.Cases {
+		all := map[string]rating.Amount{}
+		add := func(currency string, amount rating.Amount) (ok bool) {
+			all[currency], ok = all[currency].Add(amount)
+			return ok
+		}
+		for _, cost := range s.costs(n) {
+			ok := true
+			for key, amount := range cost.Charges {
+				ok = add(key.Currency, amount) && ok
+			}
+			for currency, amount := range cost.Packages {
+				ok = add(currency, amount) && ok
+			}
+			if !ok {
+				return fmt.Errorf("R1.5: what %s costs: %w", s.name(n), rating.ErrOverflow)
+			}
+		}
+	}
+	return nil
+}
+
+// sumCosts adds up periods, by currency. That their sums fit was seen before.
 func sumCosts(costs []jobs.PeriodCost) map[string]costSum {
 	sums := map[string]costSum{}
 	for i := range costs {

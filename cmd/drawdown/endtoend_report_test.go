@@ -229,7 +229,7 @@ func checkCustomers(t *testing.T, s *site, w *world, report *page.Overview, k re
 		if worldPayers[id] != "" {
 			continue
 		}
-		k.Account = id
+		k.Account = &id
 		customer := s.report(w.later(), k).(*page.Account)
 		if strings.Contains(written(t, customer), "ZgotmplZ") {
 			t.Error("the template does not trust something")
@@ -418,7 +418,7 @@ packages: [{id: p, account: acme, kind: pay_per_use, quota: %d, unit: call, effe
 			}
 			later := time.Date(2027, 2, 1, 0, 0, 0, 0, zone)
 			s.settleUntil(later, until)
-			p := s.report(later, reportCmd{Account: "acme"}).(*page.Account).Packages[0]
+			p := s.report(later, reportCmd{Account: new("acme")}).(*page.Account).Packages[0]
 			if p.Forecast == nil || p.Forecast.RunsOut == 0 {
 				t.Fatalf("there is no forecast: %+v", p.Forecast)
 			}

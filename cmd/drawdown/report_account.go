@@ -33,9 +33,9 @@ func (j *reportJob) account() (*page.Account, error) {
 	if _, err := j.balances(); err != nil {
 		return nil, err
 	}
-	index, _ := j.catalog.AccountIndex([]byte(j.command.Account)) // it was looked up before
+	index, _ := j.catalog.AccountIndex([]byte(*j.command.Account)) // it was looked up before
 	a := &page.Account{
-		Head: j.head(), Account: j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only),
+		Head: j.head(), Account: *j.command.Account, Name: j.catalog.Accounts[index].Name, Accounts: keysOf(j.only),
 	}
 	a.Name, a.Packages, a.Shared = shortened(a.Name), []page.Package{}, []page.Drawn{}
 	shown, err := j.shownPackages()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"drawdown/rating"
 	"drawdown/writers/page"
@@ -61,5 +62,19 @@ func TestBurnDownEndsWithItsCycle(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHoursHaveNames: also the two of the night in which clocks are put back.
+func TestHoursHaveNames(t *testing.T) {
+	t.Parallel()
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Date(2026, 10, 25, 0, 0, 0, 0, berlin)
+	d := daysOf(rating.InstantOf(from), rating.InstantOf(from.AddDate(0, 0, 1)), berlin)
+	if len(d.names) != 25 || d.names[2] != "2026-10-25 02:00" || d.names[3] != "2026-10-25 02:00 CET" {
+		t.Errorf("the hours are %v", d.names)
 	}
 }

@@ -30,7 +30,12 @@ func daysOf(from, to rating.Instant, location *time.Location) reportDays {
 	}
 	for at := from; at < to; {
 		d.starts = append(d.starts, at)
-		d.names = append(d.names, at.Time().In(location).Format(layout))
+		local := at.Time().In(location)
+		name := local.Format(layout)
+		if n := len(d.names); n > 0 && d.names[n-1] == name {
+			name += local.Format(" MST") // an hour that comes twice
+		}
+		d.names = append(d.names, name)
 		at = rating.PeriodAt(unit, location, at).End
 	}
 	return d

@@ -31,9 +31,14 @@ func main() {
 	flag.IntVar(&b.mails, "mails", 100_000, "how many to send")
 	flag.IntVar(&b.rounds, "rounds", 1, "in how many rounds, of which each has a share of the mails: so that all meet the same load of a busy machine")
 	flag.IntVar(&b.connections, "connections", 4, "to the mail server, at once")
+	flag.BoolVar(&b.apart, "apart", false, "the server has the first core and the sender the second, as if it were another machine")
 	flag.StringVar(&b.keep, "keep", "", "keep the site in this folder, to look at it")
 	flag.Parse()
-	if err := b.run(); err != nil {
+	run := b.run
+	if b.apart && os.Getenv(onItsCore) == "" {
+		run = again
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "mailbench:", err)
 		os.Exit(1)
 	}
@@ -42,6 +47,17 @@ func main() {
 type bench struct {
 	drawdown, mailpit, keep    string
 	mails, rounds, connections int
+	apart                      bool
+}
+
+// onItsCore is a variable of the environment that is set where this process has its own core.
+const onItsCore = "MAILBENCH_ON_ITS_CORE"
+
+// again runs this program once more on the second core, and with it all that it starts.
+func again() error {
+	self := exec.Command("taskset", append([]string{"-c", "1"}, os.Args...)...)
+	self.Env, self.Stdout, self.Stderr = append(os.Environ(), onItsCore+"=1"), os.Stdout, os.Stderr
+	return self.Run()
 }
 
 // taken is what sending took.
@@ -274,8 +290,14 @@ func (b *bench) start(dir string) (*server, error) {
 			return nil, err
 		}
 	}
-	s.command = exec.Command(b.mailpit, "--smtp", s.smtp, "--listen", s.api, "--max", "0", "--disable-version-check", "--smtp-disable-rdns", "--quiet",
-		"--database", s.mails)
+	command := []string{
+		b.mailpit, "--smtp", s.smtp, "--listen", s.api, "--max", "0", "--disable-version-check", "--smtp-disable-rdns", "--quiet",
+		"--database", s.mails,
+	}
+	if b.apart {
+		command = append([]string{"taskset", "-c", "0"}, command...)
+	}
+	s.command = exec.Command(command[0], command[1:]...)
 	s.command.Stderr = os.Stderr
 	if err := s.command.Start(); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 
 	"drawdown/rating"
@@ -66,6 +67,8 @@ func (v *view) funcs() template.FuncMap {
 		"state":    v.stateOf,
 		"busy":     busy,
 		"telling":  telling,
+		"first":    firstBackfills,
+		"more":     moreBackfills,
 		"open":     openPeriods,
 		"per":      perText,
 		"each":     func() string { return v.Per },
@@ -280,6 +283,9 @@ func (v *view) stateOf(p Package) []string {
 		return []string{"begins " + v.when(p.Begins)}
 	}
 	parts := []string{p.State}
+	if p.State == "revoked" {
+		return parts // its end came before that of its term
+	}
 	if p.Cycle != "" && p.Ends < p.Expires && p.Ends > v.To {
 		parts = append(parts, "granted anew "+v.when(p.Ends))
 	}
@@ -354,17 +360,19 @@ func busy(days []Day) []Day {
 	return list
 }
 
-// telling gives the backfills that changed something, as many as a page has room for.
+// mostBackfills is how many of them a page has room for.
+const mostBackfills = 60
+
+// telling gives the backfills that changed something.
 func telling(list []Backfill) []Backfill {
-	const most = 60
-	var changed []Backfill
-	for _, b := range list {
-		if (b.Accounts > 0 || b.Packages > 0) && len(changed) < most {
-			changed = append(changed, b)
-		}
-	}
-	return changed
+	return slices.DeleteFunc(slices.Clone(list), func(b Backfill) bool { return b.Accounts == 0 && b.Packages == 0 })
 }
+
+// firstBackfills gives as many as a page has room for.
+func firstBackfills(list []Backfill) []Backfill { return list[:min(len(list), mostBackfills)] }
+
+// moreBackfills is how many are left out.
+func moreBackfills(list []Backfill) int { return max(0, len(list)-mostBackfills) }
 
 // openPeriods are those that may still change, in words: the first few.
 func openPeriods(list []Period) string {

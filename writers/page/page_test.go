@@ -203,3 +203,34 @@ func TestForecastSaysHowSureItIs(t *testing.T) {
 type writer func(w io.Writer) error
 
 func (f writer) Write(b *bytes.Buffer) error { return f(b) }
+
+// TestPageCountsWhatItLeavesOut: of the periods that were settled again those beyond the first are counted.
+func TestPageCountsWhatItLeavesOut(t *testing.T) {
+	t.Parallel()
+	o := overview()
+	for len(o.Backfills) < 63 {
+		o.Backfills = append(o.Backfills, o.Backfills[0])
+	}
+	var b strings.Builder
+	if err := o.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "3 more periods are in the sums") {
+		t.Error("the page does not say that it leaves periods out")
+	}
+}
+
+// TestRevokedPackageHasNoExpiry: nothing is held any more that could expire.
+func TestRevokedPackageHasNoExpiry(t *testing.T) {
+	t.Parallel()
+	a := customer()
+	a.Packages = a.Packages[:1]
+	a.Packages[0].State = "revoked"
+	var b strings.Builder
+	if err := a.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "expires 2") {
+		t.Error("a revoked package is said to expire")
+	}
+}
