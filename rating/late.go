@@ -13,9 +13,12 @@ import (
 
 // lateBook is what late records of a payer's period need, and what they change.
 type lateBook struct {
-	last  Instant   // time of the last record
-	begun bool      // lives are there
-	lives []lateRun // of all packages of the payer
+	last  Instant           // time of the last record
+	begun bool              // lives are there
+	lives []lateRun         // of all packages of the payer
+	next  Instant           // nothing happens to them before
+	owned map[int32][]int32 // numbers of those that no other account may draw on, by owner: a group may have thousands
+	open  []int32           // numbers of the shared ones
 	pairs []pair
 	rows  []Balance // of cycles that are over
 	order []lateCandidate
@@ -164,7 +167,8 @@ func (s *Settler) AddLate(b *Batch) error {
 func (s *Settler) liveUntil(t Instant) {
 	l := &s.late
 	if !l.begun {
-		l.begun = true
+		l.begun, l.next = true, Beginning
+		l.owned, l.open = map[int32][]int32{}, l.open[:0]
 		now := 0
 		for _, index := range s.catalog.Accounts[s.payer].packages {
 			pkg := &s.catalog.Packages[index]
@@ -175,9 +179,18 @@ func (s *Settler) liveUntil(t Instant) {
 			}
 			life.PackageState = PackageState{Package: index, TermStart: pkg.Effective, TermEnd: pkg.Expires, Quota: pkg.Quota, Scale: int32(pkg.Scale)}
 			life.setCycle(0)
+			if n := int32(len(l.lives)); pkg.Shared {
+				l.open = append(l.open, n)
+			} else {
+				l.owned[pkg.Account] = append(l.owned[pkg.Account], n)
+			}
 			l.lives = append(l.lives, life)
 		}
 	}
+	if t < l.next {
+		return
+	}
+	l.next = Never
 	for i := range l.lives {
 		r := &l.lives[i].packageRun
 		for r.nextEvent() <= t {
@@ -186,6 +199,7 @@ func (s *Settler) liveUntil(t Instant) {
 				s.apply(r, next, true)
 			}
 		}
+		l.next = min(l.next, r.nextEvent())
 	}
 }
 
@@ -245,19 +259,21 @@ func (s *Settler) findLate(b *Batch, i int, t Instant) {
 	}
 	l := &s.late
 	l.order = l.order[:0]
-	for n := range l.lives {
-		life := &l.lives[n]
-		own := life.pkg.Account == b.Account[i]
-		if !own && !life.pkg.Shared || life.Stage == StageFuture || life.Stage == StageEnded {
-			continue
+	for _, lives := range [...][]int32{l.owned[b.Account[i]], l.open} {
+		for _, n := range lives {
+			life := &l.lives[n]
+			if life.Stage == StageFuture || life.Stage == StageEnded {
+				continue
+			}
+			own := life.pkg.Account == b.Account[i]
+			cover := life.coverOf(b.Meter[i], attributes, own, t)
+			if cover == None {
+				continue
+			}
+			c := lateCandidate{life: n, cover: cover, own: own, pools: s.latePools(life, t)}
+			s.rankLate(&c)
+			l.order = append(l.order, c)
 		}
-		cover := life.coverOf(b.Meter[i], attributes, own, t)
-		if cover == None {
-			continue
-		}
-		c := lateCandidate{life: int32(n), cover: cover, own: own, pools: s.latePools(life, t)}
-		s.rankLate(&c)
-		l.order = append(l.order, c)
 	}
 	s.sortLate()
 }
