@@ -33,7 +33,6 @@ type BookedUnits struct {
 	Account, RecordID, Meter string
 	Time                     rating.Instant
 	Quantity                 rating.Amount // DECIMAL(38,9)
-	Late                     bool
 }
 
 // LateSettled is what a period settled of closed ones. It is a part of the period's own counts and sums.

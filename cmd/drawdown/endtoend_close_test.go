@@ -127,7 +127,13 @@ func TestLateUsageOfClosedPeriods(t *testing.T) {
 			if settled > closed {
 				s.backfilled(w, day(closed), day(closed+1), false)
 			}
-			s.settle(w)
+			dry, err := s.trySettle(w.later(), w.until(), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			real := s.settle(w)
+			same(t, "rows of a dry run", dry.Rows, real.Rows)
+			same(t, "late usage of a dry run", dry.Periods[0].Late, real.Periods[0].Late)
 			if settled > closed {
 				s.backfilled(w, day(closed), w.until(), false)
 			}

@@ -139,7 +139,7 @@ func (b *closedBooks) Lines(ctx context.Context, booked *jobs.Booked, shards []b
 				return fmt.Errorf("read %s: %w", file, err)
 			}
 			err = visit(&jobs.BookedUnits{
-				Account: l.Account, RecordID: l.RecordID, Meter: l.Meter, Time: l.EventTime, Quantity: l.Quantity, Late: l.Late,
+				Account: l.Account, RecordID: l.RecordID, Meter: l.Meter, Time: l.EventTime, Quantity: l.Quantity,
 			})
 			if err != nil {
 				return err
