@@ -13,17 +13,30 @@ import (
 
 // lateBook is what late records of a payer's period need, and what they change.
 type lateBook struct {
-	last  Instant           // time of the last record
-	begun bool              // lives are there
-	lives []lateRun         // of all packages of the payer
-	next  Instant           // nothing happens to them before
-	owned map[int32][]int32 // numbers of those that no other account may draw on, by owner: a group may have thousands
-	open  []int32           // numbers of the shared ones
-	pairs []pair
-	rows  []Balance // of cycles that are over
-	order []lateCandidate
-	draws []lateDraw
+	last   Instant           // time of the last record
+	begun  bool              // lives are there
+	lives  []lateRun         // of all packages of the payer
+	next   Instant           // nothing happens to them before
+	owned  map[int32][]int32 // numbers of those that no other account may draw on, by owner: a group may have thousands
+	open   []int32           // numbers of the shared ones
+	pairs  []pair
+	rows   []Balance // of cycles that are over
+	order  []lateCandidate
+	draws  []lateDraw
+	pairOf map[monthKey]int // numbers of pairs
+	rowOf  map[cycleKey]int // numbers of rows
 }
+
+type (
+	monthKey struct {
+		account, meter int32
+		month          Month
+	}
+	cycleKey struct {
+		pkg   int32
+		start Instant
+	}
+)
 
 // lateRun is a package's life, as it had come by the time of a record, as if nobody had drawn on it.
 type lateRun struct {
@@ -169,6 +182,7 @@ func (s *Settler) liveUntil(t Instant) {
 	if !l.begun {
 		l.begun, l.next = true, Beginning
 		l.owned, l.open = map[int32][]int32{}, l.open[:0]
+		l.pairOf, l.rowOf = map[monthKey]int{}, map[cycleKey]int{}
 		now := 0
 		for _, index := range s.catalog.Accounts[s.payer].packages {
 			pkg := &s.catalog.Packages[index]
@@ -447,12 +461,11 @@ func (s *Settler) lateRow(life *lateRun, f *Leftover) *Balance {
 			return &r.row
 		}
 	}
-	rows := &s.late.rows
-	for i := range *rows {
-		if row := &(*rows)[i]; row.Package == f.Package && row.CycleStart == f.CycleStart {
-			return row
-		}
+	rows, key := &s.late.rows, cycleKey{f.Package, f.CycleStart}
+	if n, found := s.late.rowOf[key]; found {
+		return &(*rows)[n]
 	}
+	s.late.rowOf[key] = len(*rows)
 	*rows = append(*rows, Balance{
 		Package: f.Package, CycleStart: f.CycleStart, CycleEnd: f.CycleEnd, Quota: f.Quota, State: StateExpired,
 	})
@@ -461,12 +474,11 @@ func (s *Settler) lateRow(life *lateRun, f *Leftover) *Balance {
 
 // latePair finds or makes what late records of an account, a meter and a month share.
 func (s *Settler) latePair(account, meter int32, month Month) *pair {
-	pairs := &s.late.pairs
-	for i := range *pairs {
-		if p := &(*pairs)[i]; p.account == account && p.meter == meter && p.month == month {
-			return p
-		}
+	pairs, key := &s.late.pairs, monthKey{account, meter, month}
+	if n, found := s.late.pairOf[key]; found {
+		return &(*pairs)[n]
 	}
+	s.late.pairOf[key] = len(*pairs)
 	p := pair{account: account, meter: meter, month: month, late: true, price: None, totalOf: -1}
 	if month == s.month {
 		now := &s.pairs[s.addPair(account, meter)]
