@@ -208,11 +208,13 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 // what it said when it was read before.
 func (g *gathered) house(run *work, n int32) {
 	o := &g.objects[n]
-	if !o.homeless { // then no period has it among its inputs on that account
-		o.Home = rating.Beginning
+	period, ok := run.periodOf(o.Home)
+	if !o.homeless { // then no period has it among its inputs on that account, but one where what was in the future then stands
+		if ok || o.Home == run.home {
+			o.Home = rating.Beginning
+		}
 		return
 	}
-	period, ok := run.periodOf(o.Home)
 	if !ok {
 		o.outOfPeriod += g.quarantine.rehome(n, -1)
 		return

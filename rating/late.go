@@ -13,14 +13,30 @@ import (
 
 // lateBook is what late records of a payer's period need, and what they change.
 type lateBook struct {
-	last  Instant   // time of the last record
-	begun bool      // lives are there
-	lives []lateRun // of all packages of the payer
-	pairs []pair
-	rows  []Balance // of cycles that are over
-	order []lateCandidate
-	draws []lateDraw
+	last   Instant           // time of the last record
+	begun  bool              // lives are there
+	lives  []lateRun         // of all packages of the payer
+	next   Instant           // nothing happens to them before
+	owned  map[int32][]int32 // numbers of those that no other account may draw on, by owner: a group may have thousands
+	open   []int32           // numbers of the shared ones
+	pairs  []pair
+	rows   []Balance // of cycles that are over
+	order  []lateCandidate
+	draws  []lateDraw
+	pairOf map[monthKey]int // numbers of pairs
+	rowOf  map[cycleKey]int // numbers of rows
 }
+
+type (
+	monthKey struct {
+		account, meter int32
+		month          Month
+	}
+	cycleKey struct {
+		pkg   int32
+		start Instant
+	}
+)
 
 // lateRun is a package's life, as it had come by the time of a record, as if nobody had drawn on it.
 type lateRun struct {
@@ -164,7 +180,9 @@ func (s *Settler) AddLate(b *Batch) error {
 func (s *Settler) liveUntil(t Instant) {
 	l := &s.late
 	if !l.begun {
-		l.begun = true
+		l.begun, l.next = true, Beginning
+		l.owned, l.open = map[int32][]int32{}, l.open[:0]
+		l.pairOf, l.rowOf = map[monthKey]int{}, map[cycleKey]int{}
 		now := 0
 		for _, index := range s.catalog.Accounts[s.payer].packages {
 			pkg := &s.catalog.Packages[index]
@@ -175,9 +193,18 @@ func (s *Settler) liveUntil(t Instant) {
 			}
 			life.PackageState = PackageState{Package: index, TermStart: pkg.Effective, TermEnd: pkg.Expires, Quota: pkg.Quota, Scale: int32(pkg.Scale)}
 			life.setCycle(0)
+			if n := int32(len(l.lives)); pkg.Shared {
+				l.open = append(l.open, n)
+			} else {
+				l.owned[pkg.Account] = append(l.owned[pkg.Account], n)
+			}
 			l.lives = append(l.lives, life)
 		}
 	}
+	if t < l.next {
+		return
+	}
+	l.next = Never
 	for i := range l.lives {
 		r := &l.lives[i].packageRun
 		for r.nextEvent() <= t {
@@ -186,6 +213,7 @@ func (s *Settler) liveUntil(t Instant) {
 				s.apply(r, next, true)
 			}
 		}
+		l.next = min(l.next, r.nextEvent())
 	}
 }
 
@@ -245,19 +273,21 @@ func (s *Settler) findLate(b *Batch, i int, t Instant) {
 	}
 	l := &s.late
 	l.order = l.order[:0]
-	for n := range l.lives {
-		life := &l.lives[n]
-		own := life.pkg.Account == b.Account[i]
-		if !own && !life.pkg.Shared || life.Stage == StageFuture || life.Stage == StageEnded {
-			continue
+	for _, lives := range [...][]int32{l.owned[b.Account[i]], l.open} {
+		for _, n := range lives {
+			life := &l.lives[n]
+			if life.Stage == StageFuture || life.Stage == StageEnded {
+				continue
+			}
+			own := life.pkg.Account == b.Account[i]
+			cover := life.coverOf(b.Meter[i], attributes, own, t)
+			if cover == None {
+				continue
+			}
+			c := lateCandidate{life: n, cover: cover, own: own, pools: s.latePools(life, t)}
+			s.rankLate(&c)
+			l.order = append(l.order, c)
 		}
-		cover := life.coverOf(b.Meter[i], attributes, own, t)
-		if cover == None {
-			continue
-		}
-		c := lateCandidate{life: int32(n), cover: cover, own: own, pools: s.latePools(life, t)}
-		s.rankLate(&c)
-		l.order = append(l.order, c)
 	}
 	s.sortLate()
 }
@@ -431,12 +461,11 @@ func (s *Settler) lateRow(life *lateRun, f *Leftover) *Balance {
 			return &r.row
 		}
 	}
-	rows := &s.late.rows
-	for i := range *rows {
-		if row := &(*rows)[i]; row.Package == f.Package && row.CycleStart == f.CycleStart {
-			return row
-		}
+	rows, key := &s.late.rows, cycleKey{f.Package, f.CycleStart}
+	if n, found := s.late.rowOf[key]; found {
+		return &(*rows)[n]
 	}
+	s.late.rowOf[key] = len(*rows)
 	*rows = append(*rows, Balance{
 		Package: f.Package, CycleStart: f.CycleStart, CycleEnd: f.CycleEnd, Quota: f.Quota, State: StateExpired,
 	})
@@ -445,12 +474,11 @@ func (s *Settler) lateRow(life *lateRun, f *Leftover) *Balance {
 
 // latePair finds or makes what late records of an account, a meter and a month share.
 func (s *Settler) latePair(account, meter int32, month Month) *pair {
-	pairs := &s.late.pairs
-	for i := range *pairs {
-		if p := &(*pairs)[i]; p.account == account && p.meter == meter && p.month == month {
-			return p
-		}
+	pairs, key := &s.late.pairs, monthKey{account, meter, month}
+	if n, found := s.late.pairOf[key]; found {
+		return &(*pairs)[n]
 	}
+	s.late.pairOf[key] = len(*pairs)
 	p := pair{account: account, meter: meter, month: month, late: true, price: None, totalOf: -1}
 	if month == s.month {
 		now := &s.pairs[s.addPair(account, meter)]

@@ -242,6 +242,11 @@ func (j *reportJob) chooseAccounts() error {
 			j.only[j.catalog.Accounts[member].ID] = true
 		}
 	}
+	for _, pkg := range j.command.Package {
+		if owner := j.catalog.Accounts[j.packageOf(pkg).Account].ID; !j.only[owner] {
+			return &failure{op: "report", err: fmt.Errorf("package %q is not of account %q, or of one that it pays for", pkg, id), code: exitUsage, hint: fmt.Sprintf("`drawdown packages --account %s` lists them", id)}
+		}
+	}
 	j.payer = j.catalog.Accounts[payer].ID
 	j.shards = map[int]bool{}
 	for account := range j.only {

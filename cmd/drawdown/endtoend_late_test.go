@@ -229,3 +229,21 @@ func (s *lateSite) move(from, to string) {
 		s.t.Fatal(err)
 	}
 }
+
+// TestWhatWasInTheFutureIsSettledAgain: a row that was in the future stands in quarantine, and settles in its own period later;
+// settled again by the clock of then, it is in the future again.
+func TestWhatWasInTheFutureIsSettledAgain(t *testing.T) {
+	t.Parallel()
+	s := newLateSite(t, "", "max_quarantine: 100%")
+	s.write("usage/a.ndjson", []byte(s.row("a", 0, 30)+s.row("b", 48, 40)))
+	first, second := berlin(t, worldFrom).Add(26*time.Hour), berlin(t, worldFrom).Add(74*time.Hour)
+	s.settleUntil(first, s.until(24))
+	same(t, "in the future", 1, len(s.quarantined()))
+	s.settleUntil(second, s.until(72))
+	same(t, "lines", 2, len(s.rows("lines")))
+	found, err := s.app(s.now).verify(s.config(), func(*jobs.BookedRevision) bool { return true }, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "faults", 0, len(found.Faults))
+}

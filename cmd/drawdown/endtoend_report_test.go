@@ -383,11 +383,14 @@ func TestForecastIsRightToTheDay(t *testing.T) {
 		name, period, start, until string
 		each                       time.Duration // a record of 10 units
 		quota                      int
+		reset                      string
 	}{
-		{"each hour", "day", "2026-10-10", "2026-10-24", time.Hour, 4217},
-		{"each hour, by hours", "hour", "2026-10-20", "2026-10-24T14:00:00Z", time.Hour, 1517},
-		{"each day", "day", "2026-10-10", "2026-10-25", 24 * time.Hour, 260},
-		{"for long", "day", "2026-10-10", "2026-10-29", 6 * time.Hour, 2000},
+		{"each hour", "day", "2026-10-10", "2026-10-24", time.Hour, 4217, "none"},
+		{"each hour, by hours", "hour", "2026-10-20", "2026-10-24T14:00:00Z", time.Hour, 1517, "none"},
+		{"each day", "day", "2026-10-10", "2026-10-25", 24 * time.Hour, 260, "none"},
+		{"for long", "day", "2026-10-10", "2026-10-29", 6 * time.Hour, 2000, "none"},
+		{"used up before it was granted anew", "day", "2026-10-01", "2026-11-04", time.Hour, 1200, "calendar_month"},
+		{"the same, by hours", "hour", "2026-10-25", "2026-11-03", time.Hour, 1200, "calendar_month"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -397,14 +400,14 @@ func TestForecastIsRightToTheDay(t *testing.T) {
 accounts: [{id: acme}]
 meters: [{id: calls, unit: call}]
 prices: [{id: list, meter: calls, model: flat, price: 1}]
-packages: [{id: p, account: acme, kind: pay_per_use, quota: %d, unit: call, effective: %s, expires: 2027-10-10, covers: [{meter: calls}]}]
-`, test.quota, test.start))
+packages: [{id: p, account: acme, kind: pay_per_use, quota: %d, unit: call, effective: %s, expires: 2027-10-10, reset: %s, covers: [{meter: calls}]}]
+`, test.quota, test.start, test.reset))
 			var usage strings.Builder
 			at, err := time.ParseInLocation("2006-01-02T15:04", test.start+"T00:30", zone)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for n := 0; n < 2*test.quota/10; n++ {
+			for n := 0; n < 2*test.quota/10 || test.reset != "none" && n < 1000; n++ {
 				then := at.Add(time.Duration(n) * test.each)
 				if test.each == 24*time.Hour {
 					then = at.AddDate(0, 0, n) // by the clock, as one who comes each day

@@ -134,13 +134,15 @@ func (j *reportJob) forecast(s *packageSum, b *burnGather) *page.Forecast {
 	return &page.Forecast{Note: "At the use of the last days, it lasts for more than ten years."}
 }
 
-// wholeDays is the use of the last days, the oldest first, from the first whole one on.
+// wholeDays is the use of the last days, the oldest first, from the first whole one on, without those on which it was used up.
 func (j *reportJob) wholeDays(b *burnGather) []rating.Amount {
 	usedBefore := b.before || b.blocks[forecastDays].Sign() > 0
 	var daily []rating.Amount
 	for i := forecastDays - 1; i >= 0; i-- {
 		switch {
 		case j.blockStarts[i] < j.config.Start:
+		case b.empty[i]: // nobody could use it, or not all day
+			usedBefore = true
 		case usedBefore || len(daily) > 0:
 			daily = append(daily, b.blocks[i])
 		case b.blocks[i].Sign() > 0: // used for the first time: not a whole day

@@ -22,8 +22,10 @@ type burnGather struct {
 	more    int
 	days    []*rating.Amount // what was left at the end of each day of the page; nil: nothing happened on it
 
-	blocks [forecastBlocks]rating.Amount // the use of the last days, the newest first
-	before bool                          // it was used before them
+	blocks [forecastBlocks]rating.Amount     // the use of the last days, the newest first
+	before bool                              // it was used before them
+	empty  [forecastBlocks]bool              // nothing was left on them, for a time or all the time
+	ends   map[rating.Instant]rating.Instant // of the cycles of the period that is being read, or of that period
 }
 
 // burnPoint is what is left at an instant. At one instant the end of a period comes first, then what lapses with a cycle, then
@@ -86,6 +88,7 @@ func (j *reportJob) burnBalances(p *published, number int) error {
 			if b == nil || row.State == "future" || row.CycleEnd < period.Start {
 				continue
 			}
+			j.burnCycle(b, period, &row)
 			if number == 0 && row.Opening.Sign() > 0 && row.Opening.Cmp(row.Quota) < 0 {
 				b.before = true
 			}
@@ -108,6 +111,26 @@ func (j *reportJob) burnBalances(p *published, number int) error {
 		}
 	}
 	return nil
+}
+
+// burnCycle notes until when what a line leaves of a cycle stays, and the days on which nothing was left from the beginning on.
+func (j *reportJob) burnCycle(b *burnGather, period rating.Period, row *settlement.Balance) {
+	if b.ends == nil {
+		b.ends = map[rating.Instant]rating.Instant{}
+	}
+	b.ends[row.CycleStart] = min(row.CycleEnd, period.End)
+	if row.CycleStart < period.Start && row.Opening.Sign() == 0 && row.Granted.Sign() == 0 {
+		j.burnEmpty(b, period.Start, b.ends[row.CycleStart])
+	}
+}
+
+// burnEmpty notes the days on which nothing was left, from an instant to another one.
+func (j *reportJob) burnEmpty(b *burnGather, from, to rating.Instant) {
+	end := j.to
+	for i, start := range j.blockStarts {
+		b.empty[i] = b.empty[i] || from < end && to > start
+		end = start
+	}
 }
 
 // balance notes what a cycle began and ended with, within the period.
@@ -157,6 +180,9 @@ func (j *reportJob) burnLine(l *settlement.Line) {
 		if len(b.pending) >= 1<<16 { // in the order of time, but for the period's balances, of which there are few
 			b.thin(&j.days)
 		}
+	}
+	if l.RemainingAfter.Sign() == 0 {
+		j.burnEmpty(b, l.EventTime, b.ends[*l.CycleStart])
 	}
 	for i, start := range j.blockStarts {
 		if l.EventTime >= start {
@@ -213,6 +239,7 @@ func (b *burnGather) endPeriod(days *reportDays) {
 		b.place.last = p.left
 	}
 	b.pending = b.pending[:0]
+	clear(b.ends)
 }
 
 // flush ends a place: its first, highest, lowest and last value, where they differ.

@@ -108,6 +108,11 @@ func notNow(err error) bool {
 	return pq.As(err, pqerror.CannotConnectNow, pqerror.TooManyConnections, pqerror.AdminShutdown, pqerror.CrashShutdown) != nil
 }
 
+// brokenOff tells that the server, or what is before it, has ended a connection.
+func brokenOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 func postgresTransient(err error) bool {
 	if connectionLost(err) || notNow(err) || pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil {
 		return true
@@ -122,6 +127,8 @@ func postgresExplain(err error) error {
 	switch {
 	case errors.As(err, &unproved):
 		return fmt.Errorf("%w; name the authority that signed the server's certificate by sslrootcert=FILE in `state`, and the host as the certificate does", err)
+	case brokenOff(err):
+		return fmt.Errorf("%w: the server, or a proxy before it, has ended the connection; its log says why", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w; is the server running, and are host and port those of `state`", err)
 	case pq.As(err, pqerror.InvalidPassword, pqerror.InvalidAuthorizationSpecification) != nil:

@@ -43,8 +43,10 @@ func openPostgres(ctx context.Context, state string, mode Mode) (*Store, error) 
 	db.SetMaxOpenConns(sessions)
 	db.SetMaxIdleConns(sessions)
 	s := &Store{name: name, read: db, dialect: d, patience: patience}
-	// A server that is starting is waited for; one that does not answer at all may just be misspelt.
-	err = persevere(ctx, patience, notNow, func() error { return interruption(ctx, db.PingContext(ctx)) })
+	// A server that is starting, or that has ended the connection in the midst, is waited for; one that does not answer at all
+	// may just be misspelt.
+	away := func(err error) bool { return notNow(err) || brokenOff(err) }
+	err = persevere(ctx, patience, away, func() error { return interruption(ctx, db.PingContext(ctx)) })
 	if err == nil && mode != ReadOnly {
 		s.write = db
 		err = migrate(ctx, db)
