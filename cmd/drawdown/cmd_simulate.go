@@ -13,8 +13,8 @@ import (
 // simulateCmd settles an account's past again with other packages or prices.
 type simulateCmd struct {
 	Account string   `required:"" placeholder:"A" help:"The account whose packages and prices are replaced; all that its payer pays for is settled."`
-	From    string   `required:"" placeholder:"D" help:"The first settled period: a date, or an instant."`
-	To      string   `required:"" placeholder:"D" help:"Where the last settled period ends: a date (its first instant), or an instant."`
+	From    string   `placeholder:"D" help:"The first period: a date, or an instant (default: the first one that is settled)."`
+	To      string   `placeholder:"D" help:"Where the last period ends: a date (its first instant), or an instant (default: where the newest settled one ends)."`
 	With    []string `placeholder:"FILE" help:"Packages and prices, as in a catalog, in the place of the account's own; may be repeated."`
 	Prices  string   `placeholder:"FILE" help:"A price list: products, each simulated by itself, and ranked."`
 	By      string   `enum:"day,month," default:"" placeholder:"U" help:"Show the cost by day or by month (default: as fits the range)."`
@@ -24,8 +24,7 @@ type simulateCmd struct {
 func (simulateCmd) Help() string {
 	return `Settles what was settled once more, by the same code and from the same usage, with other packages or prices, and writes nothing: what it would have cost, and which product of a price list would have been cheapest.
 
-    drawdown simulate --account acme --with package.yaml \
-        --from 2026-10-01 --to 2026-11-01
+    drawdown simulate --account acme --with package.yaml
     drawdown simulate --account acme --prices products.yaml \
         --from 2026-07-01 --to 2026-10-01
 
@@ -56,12 +55,16 @@ func (k *simulateCmd) Run(a *app) error {
 		return err
 	}
 	location := c.Settlement.TimeZone.Location
-	var within rating.Period
-	if within.Start, err = parseInstantFlag("--from", k.From, location); err != nil {
-		return err
+	within := rating.Period{Start: rating.Beginning, End: rating.Never} // all that is settled
+	if k.From != "" {
+		if within.Start, err = parseInstantFlag("--from", k.From, location); err != nil {
+			return err
+		}
 	}
-	if within.End, err = parseInstantFlag("--to", k.To, location); err != nil {
-		return err
+	if k.To != "" {
+		if within.End, err = parseInstantFlag("--to", k.To, location); err != nil {
+			return err
+		}
 	}
 	offers, err := k.offers()
 	if err != nil {

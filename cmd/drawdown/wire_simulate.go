@@ -94,6 +94,15 @@ func (j *simulateJob) periods() (periods []jobs.SimulatedPeriod, configured bool
 	if err != nil {
 		return nil, false, &failure{op: "simulate", err: err}
 	}
+	if len(all) == 0 {
+		return nil, false, &failure{op: "simulate", code: exitUsage, err: errors.New("no period is settled yet"), hint: "`drawdown settle` settles what is due"}
+	}
+	if j.within.Start == rating.Beginning {
+		j.within.Start = all[0].PeriodStart
+	}
+	if j.within.End == rating.Never {
+		j.within.End = all[len(all)-1].PeriodEnd
+	}
 	within := slices.DeleteFunc(slices.Clone(all), func(r store.Revision) bool {
 		return r.PeriodStart < j.within.Start || r.PeriodEnd > j.within.End
 	})
@@ -124,15 +133,12 @@ func (j *simulateJob) periods() (periods []jobs.SimulatedPeriod, configured bool
 // notSettled says which range there is instead.
 func (j *simulateJob) notSettled(all []store.Revision) error {
 	zone := j.config.Settlement.TimeZone.Location
-	f := &failure{
-		op: "simulate", code: exitUsage, hint: "`drawdown settle` settles what is due",
+	return &failure{
+		op: "simulate", code: exitUsage,
 		err: fmt.Errorf("from %s to %s are no whole settled periods", moment(j.within.Start, zone), moment(j.within.End, zone)),
+		hint: fmt.Sprintf("settled is from %s to %s, in periods of %s; --to is where the last one ends",
+			moment(all[0].PeriodStart, zone), moment(all[len(all)-1].PeriodEnd, zone), periodNoun(rating.PeriodUnit(j.config.Settlement.Period))),
 	}
-	if n := len(all); n > 0 {
-		f.hint = fmt.Sprintf("settled is from %s to %s, in periods of %s; --to is where the last one ends",
-			moment(all[0].PeriodStart, zone), moment(all[n-1].PeriodEnd, zone), periodNoun(rating.PeriodUnit(j.config.Settlement.Period)))
-	}
-	return f
 }
 
 // draft gives a catalog's rows as a run used them. Of what an older drawdown settled none were kept: then it is today's.
