@@ -94,6 +94,7 @@ missing: # what could not be tested here; where CI is set, it has failed before
 	@for shell in zsh fish groff; do command -v $$shell >/dev/null || echo "NOT tested: what $$shell makes of completion or the manual page. Install the package $$shell"; done
 	@$(KANNEL) || echo "NOT tested: SMS by Kannel. Install the packages kannel and kannel-extras"
 	@[ -x "$(TEST_READERS)" ] || echo "NOT tested: Parquet in pyarrow, polars, pandas and Python's DuckDB. They cannot be installed here (python3 -m venv, pip)"
+	@command -v soffice >/dev/null || echo "NOT tested: the workbook in LibreOffice. Install the package libreoffice-calc-nogui"
 	@[ -x "$(TEST_FOCUS_VALIDATOR)" ] || echo "NOT tested: FOCUS rows by the official validator. It cannot be installed here (python3 -m venv, pip)"
 	@{ $(POSTGRES); } || echo "NOT tested: the state in PostgreSQL. There is none here, and none can be fetched: install postgresql"
 

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +130,73 @@ func TestForeignReaders(t *testing.T) {
 	if len(answer.Found) != 7 || want["lines"].rows == 0 {
 		t.Errorf("%d tables were read, %d lines", len(answer.Found), want["lines"].rows)
 	}
+}
+
+// TestLibreOfficeOpensTheWorkbook: its cells, as LibreOffice reads them, add up to the totals that stand beside them.
+func TestLibreOfficeOpensTheWorkbook(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("soffice")
+	if err != nil {
+		t.Skip("there is no LibreOffice here: what it makes of the workbook is NOT tested")
+	}
+	w := newWorld(13, worldShape{records: 1000, days: 4})
+	s := newSite(t, w)
+	s.settle(w)
+	dir := fastDir(t)
+	a := s.app(w.later())
+	a.flags.Config = s.path("drawdown.yaml")
+	if err := (&exportCmd{From: spell(w.start), To: w.until().String(), Format: "xlsx", Out: dir, As: "csv"}).Run(a); err != nil {
+		t.Fatal(err)
+	}
+	const allSheets = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false,false,false,false,-1" // what cells hold, not what they show
+	foreignRun(t, dir, program, "-env:UserInstallation=file://"+filepath.ToSlash(t.TempDir()), "--headless", "--convert-to", allSheets, "settlement.xlsx")
+	totals, sums := sheetOf(t, dir, "totals"), 0
+	for _, total := range totals[:slices.IndexFunc(totals, func(row map[string]string) bool { return row["table"] == "" })] {
+		rows := sheetOf(t, dir, total["table"])
+		sum := new(big.Rat)
+		switch {
+		case total["column"] == "rows":
+			sum.SetInt64(int64(len(rows)))
+		case total["by"] == "":
+			continue
+		}
+		for _, row := range rows {
+			if total["by"] == "" || row[total["by"]] != total["of"] {
+				continue
+			}
+			if cell, ok := new(big.Rat).SetString(row[total["column"]]); ok {
+				sum.Add(sum, cell)
+			}
+		}
+		sums++
+		if exactly, ok := new(big.Rat).SetString(total["sum, exactly"]); !ok || exactly.Cmp(sum) != 0 {
+			t.Errorf("%v: the cells come to %s", total, sum.FloatString(9))
+		}
+	}
+	if sums < 8 {
+		t.Errorf("%d totals", sums)
+	}
+}
+
+// sheetOf reads a sheet of the workbook, as a CSV file with its name.
+func sheetOf(t *testing.T, dir, name string) (rows []map[string]string) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, "settlement-"+name+".csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := csv.NewReader(bytes.NewReader(content)).ReadAll()
+	if err != nil || len(all) == 0 {
+		t.Fatal(err)
+	}
+	for _, cells := range all[1:] {
+		row := map[string]string{}
+		for i, column := range all[0] {
+			row[column] = cells[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func sprint(values []any) string {

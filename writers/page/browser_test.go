@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,15 +82,7 @@ const own = e => [...e.childNodes].filter(n => n.nodeType == 3).map(n => n.data)
 // be read, also by a screen reader, and hostile names do nothing.
 func TestPagesInABrowser(t *testing.T) {
 	t.Parallel()
-	browser := ""
-	for _, name := range []string{os.Getenv("TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil && browser == "" {
-			browser = path
-		}
-	}
-	if browser == "" {
-		t.Skip("there is no Chromium here: what a browser makes of reports is NOT tested")
-	}
+	browser := chromium(t)
 	type shownPage struct {
 		Name  string
 		Width int
@@ -133,25 +126,66 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 }
 
+// TestPagesArePrinted: each page becomes a PDF of some sheets.
+func TestPagesArePrinted(t *testing.T) {
+	t.Parallel()
+	browser, sheet := chromium(t), regexp.MustCompile(`/Type\s*/Page\b`)
+	for name, text := range pages(t) {
+		dir := t.TempDir()
+		page, printed := filepath.Join(dir, "page.html"), filepath.Join(dir, "page.pdf")
+		if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		browse(t, browser, "--no-pdf-header-footer", "--print-to-pdf="+printed, "file://"+page)
+		content, err := os.ReadFile(printed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sheets := len(sheet.FindAll(content, -1)); sheets < 1 || sheets > 25 {
+			t.Errorf("%s: %d sheets", name, sheets)
+		}
+	}
+}
+
+// chromium finds the browser.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{os.Getenv("TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("there is no Chromium here: what a browser makes of reports is NOT tested")
+	return ""
+}
+
 // shownIn opens a page in a browser without a screen.
 func shownIn(t *testing.T, browser, page, scheme string) []shown {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	run := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(),
-		"--blink-settings=preferredColorScheme="+scheme, "--virtual-time-budget=60000", "--dump-dom", "file://"+page)
-	var stderr strings.Builder
-	run.Stderr = &stderr
-	dom, err := run.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", browser, err, stderr.String())
-	}
-	_, rest, found := strings.Cut(string(dom), `<pre id="found">`)
+	dom := browse(t, browser, "--blink-settings=preferredColorScheme="+scheme, "--virtual-time-budget=60000", "--dump-dom", "file://"+page)
+	_, rest, found := strings.Cut(dom, `<pre id="found">`)
 	text, _, _ := strings.Cut(rest, "</pre>")
 	var list []shown
 	if err := json.Unmarshal([]byte(html.UnescapeString(text)), &list); !found || err != nil || len(list) == 0 {
-		t.Fatalf("the browser has measured nothing: %v\n%s", err, stderr.String())
+		t.Fatalf("the browser has measured nothing: %v", err)
 	}
 	return list
+}
+
+// browse runs a browser without a screen.
+func browse(t *testing.T, browser string, args ...string) (out string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	run := exec.CommandContext(ctx, browser, append([]string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir=" + t.TempDir(),
+	}, args...)...)
+	var stderr strings.Builder
+	run.Stderr = &stderr
+	answer, err := run.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", browser, err, stderr.String())
+	}
+	return string(answer)
 }
