@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -54,11 +53,11 @@ func (k *exportCmd) Run(a *app) error {
 		return err
 	}
 	j := &exportJob{chosenPeriods: chosenPeriods{app: a, op: "export", config: c, show: a.progress()}, command: k}
-	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
+	if j.output, err = c.openOutput(a.ctx, a.memory(c)); err != nil {
 		return &failure{op: "export", err: err}
 	}
 	defer j.output.Close()
-	debug.SetMemoryLimit(int64(c.Memory) * 9 / 10) // the rest is for what the runtime does not count
+	keepWithin(a.memory(c))
 	if err := j.open(); err != nil {
 		return err
 	}

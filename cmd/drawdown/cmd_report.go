@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"drawdown/jobs/shuffle"
 	"drawdown/rating"
@@ -61,7 +60,7 @@ func (k *reportCmd) Run(a *app) (err error) {
 		return err
 	}
 	j := &reportJob{chosenPeriods: chosenPeriods{app: a, op: "report", config: c, show: a.progress()}, command: k}
-	if j.output, err = c.openOutput(a.ctx, c.Memory); err != nil {
+	if j.output, err = c.openOutput(a.ctx, a.memory(c)); err != nil {
 		return &failure{op: "report", err: err}
 	}
 	defer func() { err = errors.Join(err, j.output.Close()) }()
@@ -69,7 +68,7 @@ func (k *reportCmd) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(int64(c.Memory) * 9 / 10) // the rest is for what the runtime does not count
+	keepWithin(a.memory(c))
 	if err := j.open(); err != nil {
 		return err
 	}

@@ -120,7 +120,8 @@ func (a *app) memory(c *Config) byteSize {
 // keepWithin tells the runtime how much memory a run may use. Until it gets near to that, the heap may grow fivefold before
 // it is collected: what a catalog is made into stays, and looking through it again and again frees nothing.
 func keepWithin(memory byteSize) {
-	debug.SetMemoryLimit(int64(memory) * 9 / 10) // the rest is for what the runtime does not count
+	uncounted := max(memory/10, min(memory/4, 40<<20)) // the program's own pages, and SQLite's caches
+	debug.SetMemoryLimit(int64(memory - uncounted))
 	debug.SetGCPercent(400)
 }
 

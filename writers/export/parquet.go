@@ -10,7 +10,7 @@ import (
 
 const (
 	parquetBatch = 4096    // rows that are handed on at a time, always
-	parquetGroup = 1 << 21 // cells of a row group, about: what is kept in memory
+	parquetGroup = 1 << 20 // cells of a row group, about: what is kept in memory
 )
 
 type parquetWriter struct {
