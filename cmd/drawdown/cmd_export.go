@@ -146,7 +146,7 @@ func (j *exportJob) run() error {
 
 func (j *exportJob) countTables(tables []exportTable) {
 	for _, t := range tables {
-		j.counts(nil, t.form.Name)
+		j.counts(j.periods, nil, t.form.Name)
 	}
 }
 

@@ -98,10 +98,10 @@ type writtenPage interface {
 // gather gathers the page that was asked for.
 func (j *reportJob) gather() (writtenPage, error) {
 	if j.command.Account != nil {
-		j.counts(j.shards, "lines", "balances")
+		j.counts(j.periods, j.shards, "lines", "balances")
 		return j.account()
 	}
-	j.counts(nil, "lines", "balances", "charges")
+	j.counts(j.periods, nil, "lines", "balances", "charges")
 	return j.overview()
 }
 

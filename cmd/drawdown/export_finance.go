@@ -58,6 +58,10 @@ func (j *exportJob) month(p *published) (month rating.Period, provisional bool) 
 // follow recognises the revenue of all periods since the first one, and gives those that are exported.
 func (j *exportJob) follow(books *export.Books, withDraws bool, visit func(*published, *export.Payer, []export.Recognized) error) error {
 	all := append(append([]*published{}, j.before...), j.periods...)
+	j.counts(all, nil, "charges", "balances")
+	if withDraws {
+		j.counts(j.periods, nil, "lines")
+	}
 	for i, p := range all {
 		exported := i >= len(j.before)
 		err := j.eachPayer(p, withDraws && exported, func(payer *export.Payer) error {

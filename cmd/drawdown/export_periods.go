@@ -33,9 +33,9 @@ type chosenPeriods struct {
 	total   int64 // that are to be read; 0: nobody knows
 }
 
-// counts says of which tables all rows are going to be counted.
-func (j *chosenPeriods) counts(shards map[int]bool, tables ...string) {
-	for _, p := range j.periods {
+// counts says of which tables of periods all rows are going to be counted.
+func (j *chosenPeriods) counts(periods []*published, shards map[int]bool, tables ...string) {
+	for _, p := range periods {
 		for _, f := range p.manifest.Files {
 			if slices.Contains(tables, f.Table) && (shards == nil || shards[f.Shard]) {
 				j.total += f.Rows
