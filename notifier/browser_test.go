@@ -1,11 +1,8 @@
 package notifier_test
 
 import (
-	"context"
 	"encoding/json"
-	"html"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +10,7 @@ import (
 
 	"drawdown/notifier"
 	"drawdown/rating"
+	"drawdown/writers/page/pagetest"
 )
 
 // shown is a mail as a browser of some width has laid it out.
@@ -65,15 +63,7 @@ const wait = f => new Promise(done => { f.onload = done; });
 // can be read, and a bar is as long as it says.
 func TestMailsInABrowser(t *testing.T) {
 	t.Parallel()
-	browser := ""
-	for _, name := range []string{os.Getenv("TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil && browser == "" {
-			browser = path
-		}
-	}
-	if browser == "" {
-		t.Skip("there is no Chromium here: what a browser makes of the HTML mails is NOT tested")
-	}
+	browser := pagetest.Chromium(t)
 	type mail struct {
 		Name  string
 		Width int
@@ -124,7 +114,7 @@ func TestMailsInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for scheme, setting := range map[string]string{"light": "1", "dark": "0"} {
-		for _, s := range shownIn(t, browser, page, setting) {
+		for _, s := range pagetest.Measured[shown](t, browser, page, setting) {
 			if s.Scroll > s.Width {
 				t.Errorf("%s, %s: it is %d pixels wide in a window of %d", s.Name, scheme, s.Scroll, s.Width)
 			}
@@ -137,27 +127,4 @@ func TestMailsInABrowser(t *testing.T) {
 			}
 		}
 	}
-}
-
-// shownIn opens a page in a browser without a screen.
-func shownIn(t *testing.T, browser, page, scheme string) []shown {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	run := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir="+t.TempDir(),
-		"--blink-settings=preferredColorScheme="+scheme, "--virtual-time-budget=60000", "--dump-dom", "file://"+page)
-	var stderr strings.Builder
-	run.Stderr = &stderr
-	dom, err := run.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", browser, err, stderr.String())
-	}
-	_, rest, found := strings.Cut(string(dom), `<pre id="found">`)
-	text, _, _ := strings.Cut(rest, "</pre>")
-	var list []shown
-	if err := json.Unmarshal([]byte(html.UnescapeString(text)), &list); !found || err != nil || len(list) == 0 {
-		t.Fatalf("the browser has measured nothing: %v\n%s", err, stderr.String())
-	}
-	return list
 }

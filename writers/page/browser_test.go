@@ -1,16 +1,14 @@
 package page_test
 
 import (
-	"context"
 	"encoding/json"
-	"html"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"drawdown/writers/page/pagetest"
 )
 
 // shown is a page as a browser of some width has laid it out.
@@ -82,7 +80,7 @@ const own = e => [...e.childNodes].filter(n => n.nodeType == 3).map(n => n.data)
 // be read, also by a screen reader, and hostile names do nothing.
 func TestPagesInABrowser(t *testing.T) {
 	t.Parallel()
-	browser := chromium(t)
+	browser := pagetest.Chromium(t)
 	type shownPage struct {
 		Name  string
 		Width int
@@ -103,7 +101,7 @@ func TestPagesInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for scheme, setting := range map[string]string{"light": "1", "dark": "0"} {
-		results := shownIn(t, browser, file, setting)
+		results := pagetest.Measured[shown](t, browser, file, setting)
 		if len(results) != len(list) {
 			t.Errorf("%d of %d pages were shown", len(results), len(list))
 		}
@@ -129,14 +127,14 @@ func TestPagesInABrowser(t *testing.T) {
 // TestPagesArePrinted: each page becomes a PDF of some sheets.
 func TestPagesArePrinted(t *testing.T) {
 	t.Parallel()
-	browser, sheet := chromium(t), regexp.MustCompile(`/Type\s*/Page\b`)
+	browser, sheet := pagetest.Chromium(t), regexp.MustCompile(`/Type\s*/Page\b`)
 	for name, text := range pages(t) {
 		dir := t.TempDir()
 		page, printed := filepath.Join(dir, "page.html"), filepath.Join(dir, "page.pdf")
 		if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		browse(t, browser, "--no-pdf-header-footer", "--print-to-pdf="+printed, "file://"+page)
+		pagetest.Browse(t, browser, "--no-pdf-header-footer", "--print-to-pdf="+printed, "file://"+page)
 		content, err := os.ReadFile(printed)
 		if err != nil {
 			t.Fatal(err)
@@ -145,47 +143,4 @@ func TestPagesArePrinted(t *testing.T) {
 			t.Errorf("%s: %d sheets", name, sheets)
 		}
 	}
-}
-
-// chromium finds the browser.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{os.Getenv("TEST_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Skip("there is no Chromium here: what a browser makes of reports is NOT tested")
-	return ""
-}
-
-// shownIn opens a page in a browser without a screen.
-func shownIn(t *testing.T, browser, page, scheme string) []shown {
-	t.Helper()
-	dom := browse(t, browser, "--blink-settings=preferredColorScheme="+scheme, "--virtual-time-budget=60000", "--dump-dom", "file://"+page)
-	_, rest, found := strings.Cut(dom, `<pre id="found">`)
-	text, _, _ := strings.Cut(rest, "</pre>")
-	var list []shown
-	if err := json.Unmarshal([]byte(html.UnescapeString(text)), &list); !found || err != nil || len(list) == 0 {
-		t.Fatalf("the browser has measured nothing: %v", err)
-	}
-	return list
-}
-
-// browse runs a browser without a screen.
-func browse(t *testing.T, browser string, args ...string) (out string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	run := exec.CommandContext(ctx, browser, append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir=" + t.TempDir(),
-	}, args...)...)
-	var stderr strings.Builder
-	run.Stderr = &stderr
-	answer, err := run.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", browser, err, stderr.String())
-	}
-	return string(answer)
 }
