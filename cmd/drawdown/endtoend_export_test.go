@@ -222,6 +222,44 @@ func checkLives(t *testing.T, w *world, s *site, revenue []map[string]string, cl
 	}
 }
 
+// TestExportsOfTheDemoAgree: control totals = lines = charges = statements = what FOCUS bills, over real usage.
+func TestExportsOfTheDemoAgree(t *testing.T) {
+	t.Parallel()
+	s, now := demoSite(t), demoTime(t)
+	s.settleUntil(now, rating.Never)
+	out := fastDir(t)
+	for _, format := range []string{"csv", "statement", "focus"} {
+		a := s.app(now)
+		a.flags.Config = s.path("drawdown.yaml")
+		k := exportCmd{From: "2023-11-16T18:00:00Z", To: "2023-11-16T20:00:00Z", Format: format, Out: out, As: "csv"}
+		if err := k.Run(a); err != nil {
+			t.Fatal(format, ": ", err)
+		}
+	}
+	var total rating.Amount
+	for _, m := range s.published() {
+		for _, of := range m.Totals.Amounts {
+			total, _ = total.Add(rating.Amount(of.Amount))
+		}
+	}
+	control := map[string]string{"USD": total.String()}
+	currency := func(r map[string]string) string { return r["currency"] }
+	statements := readExport(t, filepath.Join(out, "statements.csv"))
+	agree(t, "control totals and lines", control, sums(t, readExport(t, filepath.Join(out, "lines.csv")), "amount", currency))
+	agree(t, "control totals and charges", control, sums(t, readExport(t, filepath.Join(out, "charges.csv")), "amount", currency))
+	agree(t, "control totals and statements", control, sums(t, statements, "amount", func(r map[string]string) string {
+		if r["meter"] == "" {
+			return "" // packages, and the rounding
+		}
+		return r["currency"]
+	}))
+	agree(t, "statements and billed costs", sums(t, statements, "total", currency), sums(t, readExport(t, filepath.Join(out, "focus.csv")),
+		"BilledCost", func(r map[string]string) string { return r["BillingCurrency"] }))
+	if total == (rating.Amount{}) {
+		t.Error("the demo charges nothing")
+	}
+}
+
 // TestExportOfFailureLeavesNothing: what was written of an export that fails is taken away, and nothing is overwritten.
 func TestExportOfFailureLeavesNothing(t *testing.T) {
 	t.Parallel()
