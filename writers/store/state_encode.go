@@ -107,6 +107,7 @@ func checkAscending(p *rating.PayerState) error {
 // stateEncoding is the memory in which a state is encoded. Accounts, meters and packages are marked first, and then say the
 // position in the table of ids by the index in the catalog.
 type stateEncoding struct {
+	catalog                               *rating.Catalog // of the state before
 	zstd                                  *zstd.Encoder
 	b, sealed                             []byte
 	accounts, meters, packages            positions
@@ -123,9 +124,10 @@ func newStateEncoding() (*stateEncoding, error) {
 // begin forgets the state before.
 func (e *stateEncoding) begin(catalog *rating.Catalog) {
 	e.b, e.packageCount, e.counterCount, e.stopCount, e.leftoverCount = e.b[:0], 0, 0, 0, 0
-	e.accounts.begin(len(catalog.Accounts))
-	e.meters.begin(len(catalog.Meters))
-	e.packages.begin(len(catalog.Packages))
+	e.accounts.begin(len(catalog.Accounts), e.catalog == catalog)
+	e.meters.begin(len(catalog.Meters), e.catalog == catalog)
+	e.packages.begin(len(catalog.Packages), e.catalog == catalog)
+	e.catalog = catalog
 }
 
 // positions are those of ids in a table, by the index in the catalog. A state is of a small part of the catalog, so what
@@ -134,9 +136,15 @@ type positions struct {
 	of     []int32
 	marked []int32 // in the order of the catalog
 	mixed  bool    // not yet
+
+	before []int32 // what the state before had marked: a shard's next period mostly has the same ids
+	table  []byte  // that it made of them
 }
 
-func (p *positions) begin(n int) {
+func (p *positions) begin(n int, sameCatalog bool) {
+	if !sameCatalog {
+		p.table = nil
+	}
 	for _, i := range p.marked {
 		p.of[i] = 0
 	}
@@ -187,10 +195,17 @@ func (e *stateEncoding) table(marks *positions, id func(int32) string) {
 	if marks.mixed {
 		slices.Sort(marks.marked)
 	}
-	e.u(uint64(len(marks.marked)))
-	before := ""
 	for n, i := range marks.marked {
 		marks.of[i] = int32(n)
+	}
+	if len(marks.table) > 0 && slices.Equal(marks.marked, marks.before) {
+		e.b = append(e.b, marks.table...)
+		return
+	}
+	from := len(e.b)
+	e.u(uint64(len(marks.marked)))
+	before := ""
+	for _, i := range marks.marked {
 		text := id(i)
 		shared := 0
 		for shared < min(len(before), len(text)) && before[shared] == text[shared] {
@@ -200,6 +215,7 @@ func (e *stateEncoding) table(marks *positions, id func(int32) string) {
 		e.b = append(e.b, text[shared:]...)
 		before = text
 	}
+	marks.before, marks.table = append(marks.before[:0], marks.marked...), append(marks.table[:0], e.b[from:]...)
 }
 
 func (e *stateEncoding) u(values ...uint64) {

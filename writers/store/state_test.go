@@ -219,8 +219,16 @@ func TestTamperedStateIsFound(t *testing.T) {
 func TestStateEncoderForgets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var encoder StateEncoder
+		var c *rating.Catalog
+		var payers []rating.PayerState
 		for range 4 {
-			c, payers := world(6+rapid.IntRange(0, 3).Draw(t, "more"), 3, 8), states(t)
+			if c == nil || rapid.Bool().Draw(t, "another catalog") {
+				c = world(6+rapid.IntRange(0, 3).Draw(t, "more"), 3, 8)
+				c.Packages[rapid.IntRange(0, 7).Draw(t, "package")].ID += "x"
+			}
+			if payers == nil || rapid.Bool().Draw(t, "another state") {
+				payers = states(t)
+			}
 			blob, err := encoder.Encode(c, payers)
 			if err != nil || !bytes.Equal(blob, encode(t, c, payers)) {
 				t.Fatal("a state depends on the one that was encoded before", err)
