@@ -21,8 +21,25 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 		turned int32 // the payer whose cycles turned
 	}
 	periods := []period{
-		{5, -1, -1}, {5, -1, -1}, {5, 2, -1}, {5, 2, 3}, {6, 2, 3}, {0, -1, -1}, {6, 2, 3}, {page, 2, 3}, {page + 1, 2, 3}, {page + 1, 2, 3},
-		{page, 2, 3}, {2*page + 3, page + 1, 3}, {page, 2, 4}, {page + 1, 2, 5}, {page, 2, 5}, {page, 2, 5}, {page, -1, 5}, {page, 2, page + 3}, {7, 2, 3},
+		{5, -1, -1},
+		{5, -1, -1},
+		{5, 2, -1},
+		{5, 2, 3},
+		{6, 2, 3},
+		{0, -1, -1},
+		{6, 2, 3},
+		{page, 2, 3},
+		{page + 1, 2, 3},
+		{page + 1, 2, 3},
+		{page, 2, 3},
+		{2*page + 3, page + 1, 3},
+		{page, 2, 4},
+		{page + 1, 2, 5},
+		{page, 2, 5},
+		{page, 2, 5},
+		{page, -1, 5},
+		{page, 2, page + 3},
+		{7, 2, 3},
 	}
 	write := func(o *Output, i int) []byte {
 		p := rating.Period{Start: w.period.Start + rating.Instant(i)*24*hour, End: w.period.Start + rating.Instant(i+1)*24*hour}
