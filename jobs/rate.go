@@ -104,6 +104,7 @@ type shardWork struct {
 	late      shardPeriod // the part of the first one that came late
 	stages    [stageCount]time.Duration
 	last      time.Time
+	untimed   bool // laps are skipped
 }
 
 // shardPeriod is what one shard adds to a period.
@@ -116,11 +117,37 @@ type shardPeriod struct {
 	closing  []rating.PayerState
 }
 
+// A payer with few records is done sooner than a clock is read five times: of such, one in timedOf is timed, and the others
+// are taken to divide their time likewise.
+const (
+	timedOf   = 8
+	fewAtMost = 256 // records of a batch
+)
+
 // lap books the time since the last lap to a stage.
 func (w *shardWork) lap(n stage) {
+	if w.untimed {
+		return
+	}
 	now := w.Clock()
 	w.stages[n] += now.Sub(w.last)
 	w.last = now
+}
+
+// time begins to time again, and books the time since the last lap.
+func (w *shardWork) time() {
+	if !w.untimed {
+		return
+	}
+	now := w.Clock()
+	passed, all := now.Sub(w.last), time.Duration(0)
+	for _, d := range w.stages {
+		all += d
+	}
+	for n, d := range w.stages {
+		w.stages[n] += time.Duration(float64(passed) * float64(d) / float64(max(all, 1)))
+	}
+	w.last, w.untimed = now, false
 }
 
 func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err error) {
@@ -147,6 +174,7 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 		err = w.settlePayers(ctx, payers, opening, cursor)
 		err = errors.Join(err, cursor.Close())
 	}
+	w.time()
 	for _, shard := range w.shards { // also after an error: files must be closed
 		err = errors.Join(err, shard.Close())
 	}
@@ -161,7 +189,12 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []rating.PayerState, cursor *shuffle.Cursor) error {
 	records := cursor.NextPayer()
 	w.lap(stageSort)
-	for _, payer := range payers {
+	for n, payer := range payers {
+		if n%timedOf == 0 {
+			w.time()
+		} else {
+			w.untimed = true
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -247,8 +280,11 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 func (w *shardWork) settleRecords(payer int32, period int, cursor *shuffle.Cursor) error {
 	late := cursor.Period() < w.run.lates()
 	for cursor.NextBatch() {
-		w.lap(stageSort)
 		batch := cursor.Batch()
+		if len(batch.Time) > fewAtMost {
+			w.time()
+		}
+		w.lap(stageSort)
 		var err error
 		if late {
 			for n := range batch.Object {

@@ -62,6 +62,7 @@ type Settler struct {
 	arrears   bool
 	episode   Instant // the last top-up: arrears are told once after each
 	lastTime  Instant
+	closing   *PayerState // that the period before gave
 	// where this payer's rows begin in Result
 	balancesFrom, noticesFrom, chargesFrom int
 
@@ -69,7 +70,30 @@ type Settler struct {
 	pairOf map[uint64]int32 // number of a pair; only where there are many
 	lanes  laneTable
 	draws  []draw
+
+	// Room for closing states, which there are as many of as payers and periods.
+	states   slab[PayerState]
+	packages slab[PackageState]
+	counters slab[Counter]
+
 	popped []int32 // slots that this record took out of the heap
+}
+
+// slab cuts small slices off larger ones, which are allocated for many at once.
+type slab[T any] struct{ rest []T }
+
+const slabSize = 64
+
+func (s *slab[T]) take(n int) []T {
+	if n == 0 {
+		return nil
+	}
+	if len(s.rest) < n {
+		s.rest = make([]T, max(n, slabSize))
+	}
+	part := s.rest[:n:n]
+	s.rest = s.rest[n:]
+	return part
 }
 
 // event is the next thing that happens to a package.
@@ -113,9 +137,11 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	if opening == nil {
 		opening = &PayerState{}
 	}
-	s.catalog.contradictions(payer, opening, period.Start, s.month, func(f Fault) { s.fail(&f) })
-	if s.err != nil {
-		return s.err
+	if opening != s.closing { // what this catalog has left does not contradict it
+		s.catalog.contradictions(payer, opening, period.Start, s.month, func(f Fault) { s.fail(&f) })
+		if s.err != nil {
+			return s.err
+		}
 	}
 	if opening.Tracked {
 		s.cash, s.arrears = opening.Cash, opening.Arrears
@@ -370,10 +396,9 @@ func (s *Settler) End() (*PayerState, error) {
 	s.bookCharges()
 	s.Result.Balances = append(s.Result.Balances, s.late.rows...)
 	s.remind()
-	closing := &PayerState{
-		Payer: s.payer, Tracked: s.tracked, Arrears: s.arrears,
-		Packages: make([]PackageState, 0, len(s.runs)),
-	}
+	closing := &s.states.take(1)[0]
+	closing.Payer, closing.Tracked, closing.Arrears = s.payer, s.tracked, s.arrears
+	closing.Packages = s.packages.take(len(s.runs))[:0]
 	for i := range s.runs {
 		r := &s.runs[i]
 		s.closeRow(r)
@@ -391,6 +416,7 @@ func (s *Settler) End() (*PayerState, error) {
 	s.closeCounters(closing)
 	s.closeStops(closing)
 	s.sortResult()
+	s.closing = closing
 	return closing, s.err
 }
 
@@ -398,6 +424,9 @@ func (s *Settler) closeCounters(closing *PayerState) {
 	for i := range s.pairs {
 		p := &s.pairs[i]
 		if p.usage != 0 {
+			if closing.Counters == nil {
+				closing.Counters = s.counters.take(len(s.pairs) - i)[:0]
+			}
 			closing.Counters = append(closing.Counters, Counter{
 				Account: p.account, Meter: p.meter, Month: s.month, Usage: p.usage, Excess: p.excess,
 				Scale: int32(s.catalog.Meters[p.meter].Scale),

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime/pprof"
 	"testing"
 	"time"
 
@@ -52,10 +54,12 @@ func BenchmarkBackfill(b *testing.B) {
 					late++
 					s.write(fmt.Sprintf("usage/late-%d.ndjson", late), fmt.Appendf(nil, `{"id":"late-%d","account":"a00007","meter":"calls","quantity":1,"time":%q}`+"\n", late, spell(start)))
 					b.StartTimer()
-					report, _, err := s.app(now).backfill(s.config(), backfillPlan{from: rating.InstantOf(start), to: until})
-					if err != nil || len(report.Periods) != days {
-						b.Fatal(report, err)
-					}
+					pprof.Do(b.Context(), pprof.Labels("part", name), func(context.Context) {
+						report, _, err := s.app(now).backfill(s.config(), backfillPlan{from: rating.InstantOf(start), to: until})
+						if err != nil || len(report.Periods) != days {
+							b.Fatal(report, err)
+						}
+					})
 				}
 			})
 		}
@@ -79,9 +83,10 @@ func BenchmarkBackfillOfPeriods(b *testing.B) {
 				return s
 			}
 			var cost [3]time.Duration
+			// A profile tells the parts apart: go tool pprof -tagfocus part=backfill
 			measure := func(n int, do func()) {
 				before := processorTime()
-				do()
+				pprof.Do(b.Context(), pprof.Labels("part", [...]string{"month", "days", "backfill"}[n]), func(context.Context) { do() })
 				cost[n] += processorTime() - before
 			}
 			for b.Loop() {

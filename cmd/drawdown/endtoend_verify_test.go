@@ -559,7 +559,7 @@ func findBalances(t *testing.T, s *tampered) {
 			if pkg < 0 {
 				continue
 			}
-			if blob, err = store.EncodeState(compiled, payers); err != nil {
+			if blob, err = new(store.StateEncoder).Encode(compiled, payers); err != nil {
 				t.Fatal(err)
 			}
 			hash, err := store.StateHash(blob)

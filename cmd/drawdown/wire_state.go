@@ -74,6 +74,7 @@ type ledger struct {
 	now     rating.Instant // as the run takes it
 	config  *Config
 	hook    func(step string) error // of tests: ends a commit
+	encoder store.StateEncoder
 }
 
 func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
@@ -82,7 +83,7 @@ func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
 		sealed.Packages += len(states[i].Packages)
 	}
 	var err error
-	if sealed.Blob, err = store.EncodeState(l.catalog.Catalog, states); err != nil {
+	if sealed.Blob, err = l.encoder.Encode(l.catalog.Catalog, states); err != nil {
 		return sealed, err
 	}
 	sealed.SHA256, err = store.StateHash(sealed.Blob)

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math"
@@ -65,6 +66,7 @@ type column struct {
 	nulls *nullPattern // nil: it has a value in every row
 
 	// The values of the page in the making: those of one coding, without nulls.
+	later    []int64 // keys that get their indexes when the page is closed
 	indexes  []int32
 	ints     []int64
 	decimals []rating.Amount
@@ -81,6 +83,7 @@ type column struct {
 	min, max     int64 // of ints
 	coded        coded // decimals
 	digest       digest
+	repeated     *repeated // nil: its pages are not remembered
 }
 
 // digest folds the numbers of a column, in their order, into one.
@@ -212,10 +215,16 @@ type encoder struct {
 	delta delta.BinaryPackedEncoding
 	index rle.DictionaryEncoding
 	proto thrift.CompactProtocol
+
+	entries, searchedEntries []byte // of the dictionary that was written last, and what they were compressed to
 }
 
 // closePage turns the values at hand into a page of the chunk.
-func (c *column) closePage(e *encoder, rows int) error {
+func (c *column) closePage(e *encoder, n *names, rows int) error {
+	if c.takeRepeated() {
+		return nil
+	}
+	c.rememberValues(n)
 	var head []byte
 	if c.nulls != nil {
 		head = c.nulls.encoded
@@ -245,6 +254,7 @@ func (c *column) closePage(e *encoder, rows int) error {
 	} else {
 		c.plainPages++
 	}
+	c.rememberPage()
 	return nil
 }
 
@@ -324,7 +334,11 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 	if len(c.keys) == 0 {
 		return nil, nil
 	}
-	e.block = e.searched(e.block[:0], nil, c.entries)
+	if !bytes.Equal(e.entries, c.entries) { // a payer's account is often the payer
+		e.entries = append(e.entries[:0], c.entries...)
+		e.searchedEntries = e.searched(e.searchedEntries[:0], nil, c.entries)
+	}
+	e.block = append(e.block[:0], e.searchedEntries...)
 	header, err := thrift.Marshal(&e.proto, &format.PageHeader{
 		Type:                 format.DictionaryPage,
 		UncompressedPageSize: int32(len(c.entries)),

@@ -21,6 +21,7 @@ type tableFile struct {
 	patterns []nullPattern // by number; the first is not used
 	sorted   []format.SortingColumn
 	encoder  encoder
+	names    *names
 	out      *summed
 	rows     int // in the page
 	group    int // in the row group
@@ -99,7 +100,7 @@ func (t *tableFile) endPage() error {
 		t.patterns[i+1].encode()
 	}
 	for i := range t.columns {
-		if err := t.columns[i].closePage(&t.encoder, t.rows); err != nil {
+		if err := t.columns[i].closePage(&t.encoder, t.names, t.rows); err != nil {
 			return fmt.Errorf("encode column %s: %w", t.columns[i].name, err)
 		}
 	}
@@ -133,7 +134,7 @@ func (t *tableFile) endGroup() error {
 }
 
 func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
-	dictionary, err := c.dictionaryPage(&t.encoder)
+	dictionary, low, high, err := c.endDictionary(&t.encoder, t.names)
 	if err != nil {
 		return format.ColumnChunk{}, err
 	}
@@ -152,7 +153,7 @@ func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
 		TotalUncompressedSize: c.uncompressed,
 		TotalCompressedSize:   t.out.size - start,
 		DataPageOffset:        start + int64(len(dictionary)),
-		Statistics:            c.statistics(),
+		Statistics:            c.statistics(low, high),
 	}
 	meta.Encoding, meta.EncodingStats = c.encodings()
 	if len(dictionary) > 0 {
@@ -192,14 +193,14 @@ const boundMax = 64
 
 // statistics gives the bounds of instants, integers and dictionary texts, whose order readers agree on. Decimals have
 // none: some readers compare them as unsigned bytes, and would leave out negative amounts.
-func (c *column) statistics() format.Statistics {
+func (c *column) statistics(low, high []byte) format.Statistics {
 	s := format.Statistics{NullCount: c.nullCount}
 	switch {
 	case c.coding == steps && c.min <= c.max:
 		s.MinValue = binary.LittleEndian.AppendUint64(nil, uint64(c.min))
 		s.MaxValue = binary.LittleEndian.AppendUint64(nil, uint64(c.max))
-	case c.coding == keyed && len(c.keys) > 0 && c.logical != decimalType:
-		s.MinValue, s.MaxValue = c.bounds()
+	case c.coding == keyed:
+		s.MinValue, s.MaxValue = low, high
 	}
 	return s
 }
@@ -231,8 +232,13 @@ func (c *column) bounds() (low, high []byte) {
 	return bytes.Clone(low), bytes.Clone(high)
 }
 
-// begin starts a file; what a file before it left is forgotten.
-func (t *tableFile) begin(out io.Writer) error {
+// begin starts a file; what a file before it left is forgotten. Repeated are the pages that its columns are likely to repeat,
+// or nil.
+func (t *tableFile) begin(out io.Writer, n *names, repeated []repeated) error {
+	t.names = n
+	for i := range repeated {
+		t.columns[i].repeated = &repeated[i]
+	}
 	t.out = &summed{to: out}
 	t.total, t.groups = 0, nil
 	t.rows, t.group = 0, 0

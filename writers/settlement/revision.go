@@ -24,9 +24,10 @@ type Output struct {
 	checksAtATime int
 	name          string
 
-	mu     sync.Mutex
-	spare  [tableCount][]*tableFile
-	latest *names
+	mu      sync.Mutex
+	spare   [tableCount][]*tableFile
+	repeats []shardRepeats
+	latest  *names
 }
 
 // OpenOutput opens a local folder, and makes it where it does not exist.
@@ -144,6 +145,7 @@ type Shard struct {
 	failed   error
 	open     [tableCount]*openTable
 	tally    tally
+	repeats  *repeats
 }
 
 type openTable struct {
@@ -154,7 +156,7 @@ type openTable struct {
 
 // Shard starts a part of the revision.
 func (r *Revision) Shard(i int) *Shard {
-	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names)}
+	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i)}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -211,17 +213,17 @@ func (s *Shard) start(t table) error {
 		return nil
 	}
 	var err error
-	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number))
+	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number), s.repeats[t])
 	return err
 }
 
-func (r *Revision) create(t table, name string) (*openTable, error) {
+func (r *Revision) create(t table, name string, repeated []repeated) (*openTable, error) {
 	file, err := r.output.storage.create(path.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
 	table := r.output.take(t)
-	if err := table.begin(file); err != nil {
+	if err := table.begin(file, r.names, repeated); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &openTable{table, file, name}, nil
@@ -266,7 +268,10 @@ func (o *Output) take(t table) *tableFile {
 func (o *Output) giveBack(t table, file *tableFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	file.out, file.groups = nil, nil
+	file.out, file.groups, file.names = nil, nil, nil
+	for i := range file.columns {
+		file.columns[i].repeated = nil
+	}
 	o.spare[t] = append(o.spare[t], file)
 }
 
@@ -296,7 +301,7 @@ type Rejection struct {
 
 // Quarantine writes the rows that do not settle, in the order of objects and rows.
 func (r *Revision) Quarantine(rows iter.Seq2[Rejection, error]) error {
-	open, err := r.create(tableQuarantine, "quarantine.parquet")
+	open, err := r.create(tableQuarantine, "quarantine.parquet", nil)
 	if err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
@@ -326,7 +331,7 @@ func (r *Revision) complete() error {
 		if t == tableQuarantine {
 			name = "quarantine.parquet"
 		}
-		open, err := r.create(t, name)
+		open, err := r.create(t, name, nil)
 		if err != nil {
 			return err
 		}

@@ -156,14 +156,22 @@ func (s *Shard) addBalances(payer int32, balances []rating.Balance) error {
 			return fmt.Errorf("balance of package %q comes after its place in the order of balances",
 				n.Catalog.Packages[b.Package].ID)
 		}
-		c[balancePeriodStart].put(n, int64(n.period.Start))
-		c[balancePeriodEnd].put(n, int64(n.period.End))
-		c[balancePayer].put(n, int64(payer))
-		c[balanceAccount].put(n, int64(n.packageAccount[b.Package]))
-		c[balancePackage].put(n, int64(b.Package))
-		c[balanceCycleStart].put(n, int64(b.CycleStart))
-		c[balanceCycleEnd].put(n, int64(b.CycleEnd))
-		c[balanceState].put(n, int64(b.State))
+		for _, key := range [...]struct {
+			column int
+			key    int64
+		}{
+			{balancePeriodStart, int64(n.period.Start)},
+			{balancePeriodEnd, int64(n.period.End)},
+			{balancePayer, int64(payer)},
+			{balanceAccount, int64(n.packageAccount[b.Package])},
+			{balancePackage, int64(b.Package)},
+			{balanceCycleStart, int64(b.CycleStart)},
+			{balanceCycleEnd, int64(b.CycleEnd)},
+			{balanceState, int64(b.State)},
+		} {
+			column := &c[key.column]
+			column.later = append(column.later, key.key)
+		}
 		scale := int(n.packageScale[b.Package])
 		for j, quantity := range [...]int64{
 			b.Quota, b.Opening, b.Granted, b.RolledOver, b.Deducted, b.Expired, b.Revoked, b.Closing,

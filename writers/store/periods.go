@@ -47,7 +47,7 @@ type ShardState struct {
 	Shard            int
 	SHA256           Hash
 	Payers, Packages int64
-	Content          []byte // as EncodeState gives it; in a [Commit], nil: it is stored already. Lists leave it out
+	Content          []byte // as [StateEncoder] gives it; in a [Commit], nil: it is stored already. Lists leave it out
 }
 
 // Object is a usage object that was read. While its version is the same, so is its content.

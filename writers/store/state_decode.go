@@ -28,7 +28,7 @@ func StateHash(blob []byte) (Hash, error) {
 	return Hash(blob[len(stateMagic):]), nil
 }
 
-// DecodeState reads what [EncodeState] wrote, and checks its hash. What the state is about must be in the catalog.
+// DecodeState reads what [StateEncoder] wrote, and checks its hash. What the state is about must be in the catalog.
 func DecodeState(catalog *rating.Catalog, blob []byte) ([]rating.PayerState, error) {
 	content, err := unseal(blob)
 	if err != nil {

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"drawdown/rating"
 
@@ -19,22 +21,32 @@ const (
 	maxStateSize = 1 << 30 // bytes of content, so that a damaged length cannot take all memory
 )
 
-// EncodeState writes the states of payers in the form of the package comment. It fails where their parts are not in
-// ascending order, which is a fault of who made them.
-func EncodeState(catalog *rating.Catalog, payers []rating.PayerState) ([]byte, error) {
+// StateEncoder encodes states of payers. Any number of goroutines may use one: each works with memory of its own, which is
+// kept for the next state, since a run encodes one for each period and shard.
+type StateEncoder struct {
+	spare sync.Pool // of *stateEncoding
+}
+
+// Encode writes the states of payers in the form of the package comment. It fails where their parts are not in ascending
+// order, which is a fault of who made them.
+func (s *StateEncoder) Encode(catalog *rating.Catalog, payers []rating.PayerState) ([]byte, error) {
 	if !slices.IsSortedFunc(payers, comparePayers) {
 		payers = slices.Clone(payers)
 		slices.SortFunc(payers, comparePayers)
 	}
-	e := stateEncoder{
-		accounts: make([]int32, len(catalog.Accounts)),
-		meters:   make([]int32, len(catalog.Meters)),
-		packages: make([]int32, len(catalog.Packages)),
+	e, _ := s.spare.Get().(*stateEncoding)
+	if e == nil {
+		var err error
+		if e, err = newStateEncoding(); err != nil {
+			return nil, err
+		}
 	}
+	defer s.spare.Put(e)
+	e.begin(catalog)
 	e.mark(payers)
-	e.table(e.accounts, func(i int) string { return catalog.Accounts[i].ID })
-	e.table(e.meters, func(i int) string { return catalog.Meters[i].ID })
-	e.table(e.packages, func(i int) string { return catalog.Packages[i].ID })
+	e.table(&e.accounts, func(i int32) string { return catalog.Accounts[i].ID })
+	e.table(&e.meters, func(i int32) string { return catalog.Meters[i].ID })
+	e.table(&e.packages, func(i int32) string { return catalog.Packages[i].ID })
 	e.u(uint64(len(payers)), uint64(e.packageCount), uint64(e.counterCount), uint64(e.stopCount), uint64(e.leftoverCount))
 	for i := range payers {
 		p := &payers[i]
@@ -49,22 +61,16 @@ func EncodeState(catalog *rating.Catalog, payers []rating.PayerState) ([]byte, e
 	if len(e.b) > maxStateSize {
 		return nil, fmt.Errorf("encode state: %d bytes are more than the limit of %d; raise settlement.shards", len(e.b), maxStateSize)
 	}
-	return seal(e.b)
+	return e.seal(), nil
 }
 
-// seal compresses and names a content. One goroutine and one level: the same bytes each time.
-func seal(content []byte) ([]byte, error) {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
-		zstd.WithWindowSize(1<<20)) // the default one costs 8 MiB for each shard
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(content)
-	blob := make([]byte, 0, stateHeader+len(content)/2)
-	blob = append(append(blob, stateMagic...), sum[:]...)
-	blob = binary.LittleEndian.AppendUint64(blob, uint64(len(content)))
-	blob = w.EncodeAll(content, blob)
-	return blob, w.Close()
+// seal compresses and names the content. One goroutine and one level: the same bytes each time.
+func (e *stateEncoding) seal() []byte {
+	sum := sha256.Sum256(e.b)
+	e.sealed = append(append(e.sealed[:0], stateMagic...), sum[:]...)
+	e.sealed = binary.LittleEndian.AppendUint64(e.sealed, uint64(len(e.b)))
+	e.sealed = e.zstd.EncodeAll(e.b, e.sealed)
+	return bytes.Clone(e.sealed)
 }
 
 func comparePayers(a, b rating.PayerState) int { return cmp.Compare(a.Payer, b.Payer) }
@@ -98,56 +104,108 @@ func checkAscending(p *rating.PayerState) error {
 	return nil
 }
 
-// stateEncoder writes content. Accounts, meters and packages are marked first, and then say the position in the table of
-// ids by the index in the catalog.
-type stateEncoder struct {
-	b                                     []byte
-	accounts, meters, packages            []int32
+// stateEncoding is the memory in which a state is encoded. Accounts, meters and packages are marked first, and then say the
+// position in the table of ids by the index in the catalog.
+type stateEncoding struct {
+	catalog                               *rating.Catalog // of the state before
+	zstd                                  *zstd.Encoder
+	b, sealed                             []byte
+	accounts, meters, packages            positions
 	packageCount, counterCount, stopCount int
 	leftoverCount                         int
 }
 
-func (e *stateEncoder) mark(payers []rating.PayerState) {
+func newStateEncoding() (*stateEncoding, error) {
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(1<<20)) // the default one costs 8 MiB for each worker
+	return &stateEncoding{zstd: w}, err
+}
+
+// begin forgets the state before.
+func (e *stateEncoding) begin(catalog *rating.Catalog) {
+	e.b, e.packageCount, e.counterCount, e.stopCount, e.leftoverCount = e.b[:0], 0, 0, 0, 0
+	e.accounts.begin(len(catalog.Accounts), e.catalog == catalog)
+	e.meters.begin(len(catalog.Meters), e.catalog == catalog)
+	e.packages.begin(len(catalog.Packages), e.catalog == catalog)
+	e.catalog = catalog
+}
+
+// positions are those of ids in a table, by the index in the catalog. A state is of a small part of the catalog, so what
+// it marks is listed.
+type positions struct {
+	of     []int32
+	marked []int32 // in the order of the catalog
+	mixed  bool    // not yet
+
+	before []int32 // what the state before had marked: a shard's next period mostly has the same ids
+	table  []byte  // that it made of them
+}
+
+func (p *positions) begin(n int, sameCatalog bool) {
+	if !sameCatalog {
+		p.table = nil
+	}
+	for _, i := range p.marked {
+		p.of[i] = 0
+	}
+	p.marked, p.mixed = p.marked[:0], false
+	if len(p.of) < n {
+		p.of = make([]int32, n)
+	}
+}
+
+func (p *positions) mark(i int32) {
+	if p.of[i] == 0 {
+		p.of[i] = 1
+		p.mixed = p.mixed || len(p.marked) > 0 && p.marked[len(p.marked)-1] > i
+		p.marked = append(p.marked, i)
+	}
+}
+
+func (e *stateEncoding) mark(payers []rating.PayerState) {
 	for i := range payers {
 		p := &payers[i]
-		e.accounts[p.Payer] = 1
+		e.accounts.mark(p.Payer)
 		for n := range p.Packages {
-			e.packages[p.Packages[n].Package] = 1
+			e.packages.mark(p.Packages[n].Package)
 		}
 		for n := range p.Leftovers {
-			e.packages[p.Leftovers[n].Package] = 1
+			e.packages.mark(p.Leftovers[n].Package)
 		}
 		for n := range p.Counters {
-			e.accounts[p.Counters[n].Account] = 1
-			e.meters[p.Counters[n].Meter] = 1
+			e.accounts.mark(p.Counters[n].Account)
+			e.meters.mark(p.Counters[n].Meter)
 		}
 		for n := range p.Stops {
 			s := &p.Stops[n]
-			e.accounts[s.Account], e.meters[s.Meter], e.packages[s.Package] = 1, 1, 1
+			e.accounts.mark(s.Account)
+			e.meters.mark(s.Meter)
+			e.packages.mark(s.Package)
 		}
 		e.packageCount += len(p.Packages)
 		e.leftoverCount += len(p.Leftovers)
 		e.counterCount += len(p.Counters)
 		e.stopCount += len(p.Stops)
 	}
-	e.b = make([]byte, 0, 1024+len(payers)*16+e.packageCount*74+e.leftoverCount*32+e.counterCount*12+e.stopCount*12)
+	e.b = slices.Grow(e.b[:0], 1024+len(payers)*16+e.packageCount*74+e.leftoverCount*32+e.counterCount*12+e.stopCount*12)
 }
 
 // table writes the ids of what is marked, and numbers them.
-func (e *stateEncoder) table(marks []int32, id func(int) string) {
-	n := 0
-	for _, mark := range marks {
-		n += int(mark)
+func (e *stateEncoding) table(marks *positions, id func(int32) string) {
+	if marks.mixed {
+		slices.Sort(marks.marked)
 	}
-	e.u(uint64(n))
-	n = 0
+	for n, i := range marks.marked {
+		marks.of[i] = int32(n)
+	}
+	if len(marks.table) > 0 && slices.Equal(marks.marked, marks.before) {
+		e.b = append(e.b, marks.table...)
+		return
+	}
+	from := len(e.b)
+	e.u(uint64(len(marks.marked)))
 	before := ""
-	for i, mark := range marks {
-		if mark == 0 {
-			continue
-		}
-		marks[i] = int32(n)
-		n++
+	for _, i := range marks.marked {
 		text := id(i)
 		shared := 0
 		for shared < min(len(before), len(text)) && before[shared] == text[shared] {
@@ -157,19 +215,30 @@ func (e *stateEncoder) table(marks []int32, id func(int) string) {
 		e.b = append(e.b, text[shared:]...)
 		before = text
 	}
+	marks.before, marks.table = append(marks.before[:0], marks.marked...), append(marks.table[:0], e.b[from:]...)
 }
 
-func (e *stateEncoder) u(values ...uint64) {
+func (e *stateEncoding) u(values ...uint64) {
 	for _, v := range values {
-		e.b = binary.AppendUvarint(e.b, v)
+		e.b = appendU(e.b, v)
 	}
 }
 
-func (e *stateEncoder) s(values ...int64) {
+func (e *stateEncoding) s(values ...int64) {
 	for _, v := range values {
-		e.b = binary.AppendVarint(e.b, v)
+		e.b = appendS(e.b, v)
 	}
 }
+
+// appendU and appendS append a varint; most of a state's numbers take one byte.
+func appendU(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return binary.AppendUvarint(b, v)
+}
+
+func appendS(b []byte, v int64) []byte { return appendU(b, uint64(v)<<1^uint64(v>>63)) }
 
 const (
 	flagTracked = 1 << iota
@@ -177,7 +246,7 @@ const (
 	flagsEnd
 )
 
-func (e *stateEncoder) payer(p *rating.PayerState) {
+func (e *stateEncoding) payer(p *rating.PayerState) {
 	var flags uint64
 	if p.Tracked {
 		flags |= flagTracked
@@ -185,7 +254,7 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 	if p.Arrears {
 		flags |= flagArrears
 	}
-	e.u(uint64(e.accounts[p.Payer]), flags)
+	e.u(uint64(e.accounts.of[p.Payer]), flags)
 	if p.Tracked {
 		e.s(p.Cash.Hi, p.TopUps.Hi)
 		e.u(p.Cash.Lo, p.TopUps.Lo)
@@ -201,44 +270,50 @@ func (e *stateEncoder) payer(p *rating.PayerState) {
 	e.u(uint64(len(p.Counters)))
 	for i := range p.Counters {
 		c := &p.Counters[i]
-		e.u(uint64(e.accounts[c.Account]), uint64(e.meters[c.Meter]), uint64(c.Scale))
+		e.u(uint64(e.accounts.of[c.Account]), uint64(e.meters.of[c.Meter]), uint64(c.Scale))
 		e.s(int64(c.Month), c.Usage, c.Excess)
 	}
 	e.u(uint64(len(p.Stops)))
 	for i := range p.Stops {
 		s := &p.Stops[i]
-		e.u(uint64(e.accounts[s.Account]), uint64(e.meters[s.Meter]), uint64(e.packages[s.Package]))
+		e.u(uint64(e.accounts.of[s.Account]), uint64(e.meters.of[s.Meter]), uint64(e.packages.of[s.Package]))
 		e.s(int64(s.CycleStart))
 	}
 }
 
-func (e *stateEncoder) pack(p *rating.PackageState) {
-	e.u(uint64(e.packages[p.Package]), uint64(p.Stage), uint64(p.Scale))
-	e.s(int64(p.Arms), int64(p.Cycle), int64(p.TermStart), int64(p.TermEnd-p.TermStart), int64(p.CycleStart-p.TermStart),
-		int64(p.CycleEnd-p.CycleStart), int64(p.ServesFrom-p.TermStart))
-	e.u(uint64(len(p.NextEnds)))
+func (e *stateEncoding) pack(p *rating.PackageState) {
+	b := appendU(appendU(appendU(e.b, uint64(e.packages.of[p.Package])), uint64(p.Stage)), uint64(p.Scale))
+	for _, v := range [...]int64{
+		int64(p.Arms), int64(p.Cycle), int64(p.TermStart), int64(p.TermEnd - p.TermStart), int64(p.CycleStart - p.TermStart),
+		int64(p.CycleEnd - p.CycleStart), int64(p.ServesFrom - p.TermStart),
+	} {
+		b = appendS(b, v)
+	}
+	b = appendU(b, uint64(len(p.NextEnds)))
 	for _, end := range p.NextEnds {
-		e.s(int64(end - p.TermStart))
+		b = appendS(b, int64(end-p.TermStart))
 	}
-	e.s(p.Quota, p.Grant-p.Quota, p.Grant-p.Remaining, p.Rolled, p.Lapsed)
-	e.b = binary.LittleEndian.AppendUint64(e.b, p.Terms)
-	e.u(uint64(len(p.Applied)))
+	for _, v := range [...]int64{p.Quota, p.Grant - p.Quota, p.Grant - p.Remaining, p.Rolled, p.Lapsed} {
+		b = appendS(b, v)
+	}
+	b = binary.LittleEndian.AppendUint64(b, p.Terms)
+	b = appendU(b, uint64(len(p.Applied)))
 	for _, applied := range p.Applied {
-		e.b = binary.LittleEndian.AppendUint64(e.b, applied)
+		b = binary.LittleEndian.AppendUint64(b, applied)
 	}
-	e.s(int64(p.LapsedAt))
+	e.b = appendS(b, int64(p.LapsedAt))
 	e.raises(p.Raises, p.CycleStart)
 }
 
-func (e *stateEncoder) raises(raises []rating.Raise, cycleStart rating.Instant) {
+func (e *stateEncoding) raises(raises []rating.Raise, cycleStart rating.Instant) {
 	e.u(uint64(len(raises)))
 	for _, raise := range raises {
 		e.s(int64(raise.At-cycleStart), raise.Quantity)
 	}
 }
 
-func (e *stateEncoder) leftover(f *rating.Leftover) {
-	e.u(uint64(e.packages[f.Package]), uint64(f.Scale))
+func (e *stateEncoding) leftover(f *rating.Leftover) {
+	e.u(uint64(e.packages.of[f.Package]), uint64(f.Scale))
 	e.s(int64(f.CycleStart), int64(f.CycleEnd-f.CycleStart), int64(f.ServesFrom), int64(f.LapsedAt), f.Quota, f.Quota-f.Left, f.Rolled)
 	e.raises(f.Raises, f.CycleStart)
 }

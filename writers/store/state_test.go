@@ -32,7 +32,7 @@ func world(accounts, meters, packages int) *rating.Catalog {
 
 func encode(t rapid.TB, c *rating.Catalog, payers []rating.PayerState) []byte {
 	t.Helper()
-	blob, err := EncodeState(c, payers)
+	blob, err := new(StateEncoder).Encode(c, payers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestStateKeepsEveryField(t *testing.T) {
 	fill(reflect.ValueOf(&payer).Elem())
 	c := world(2, 2, 2)
 	if diff := cmp.Diff([]rating.PayerState{payer}, decode(t, c, encode(t, c, []rating.PayerState{payer}))); diff != "" {
-		t.Error("EncodeState loses something; raise its version:\n", diff)
+		t.Error("Encode loses something; raise its version:\n", diff)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestStateRefusesDisorder(t *testing.T) {
 		"what cycles left is not in ascending order": {{Leftovers: []rating.Leftover{{CycleStart: 2}, {CycleStart: 2}}}},
 		"stops are not in ascending order":           {{Stops: []rating.Stop{{Meter: 1}, {Account: 0}}}},
 	} {
-		_, err := EncodeState(c, payers)
+		_, err := new(StateEncoder).Encode(c, payers)
 		wantError(t, err, name)
 	}
 }
@@ -214,9 +214,35 @@ func TestTamperedStateIsFound(t *testing.T) {
 	wantError(t, err, fmt.Sprint("version ", stateVersion+1), "newer drawdown")
 }
 
+// TestStateEncoderForgets encodes one state after another with one encoder, also of a larger catalog: each is as if it were
+// the first.
+func TestStateEncoderForgets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var encoder StateEncoder
+		var c *rating.Catalog
+		var payers []rating.PayerState
+		for range 4 {
+			if c == nil || rapid.Bool().Draw(t, "another catalog") {
+				c = world(6+rapid.IntRange(0, 3).Draw(t, "more"), 3, 8)
+				c.Packages[rapid.IntRange(0, 7).Draw(t, "package")].ID += "x"
+			}
+			if payers == nil || rapid.Bool().Draw(t, "another state") {
+				payers = states(t)
+			}
+			blob, err := encoder.Encode(c, payers)
+			if err != nil || !bytes.Equal(blob, encode(t, c, payers)) {
+				t.Fatal("a state depends on the one that was encoded before", err)
+			}
+		}
+	})
+}
+
 // TestStateOfVersion1 reads what was written before late usage was settled: one account with one live package.
 func TestStateOfVersion1(t *testing.T) {
-	e := stateEncoder{}
+	e, err := newStateEncoding()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, id := range []string{"account-000000", "", "package-000000"} {
 		if id == "" {
 			e.u(0)
@@ -233,10 +259,7 @@ func TestStateOfVersion1(t *testing.T) {
 	e.s(70, 0, 30, 5, 0)                      // quota, grant, drawn, rolled
 	e.b = append(e.b, 1, 0, 0, 0, 0, 0, 0, 0) // fingerprint
 	e.u(0, 0, 0)                              // changes, counters, stops
-	blob, err := seal(e.b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	blob := e.seal()
 	blob[len(stateMagic)-1] = 1
 	want := []rating.PayerState{{Packages: []rating.PackageState{{
 		Stage: rating.StageLive, Scale: 2, Cycle: 3, TermStart: 1000, TermEnd: 1500, CycleStart: 1100, CycleEnd: 1150, Quota: 70, Grant: 70,
@@ -250,7 +273,7 @@ func TestStateOfVersion1(t *testing.T) {
 func FuzzDecodeContent(f *testing.F) {
 	c := world(6, 3, 8)
 	for _, payers := range [][]rating.PayerState{nil, many(6, 8, 2), {{Payer: 3, Tracked: true, Stops: []rating.Stop{{Account: 1}}}}} {
-		blob, err := EncodeState(c, payers)
+		blob, err := new(StateEncoder).Encode(c, payers)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -299,8 +322,11 @@ func BenchmarkState(b *testing.B) {
 	blob := encode(b, c, payers)
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
+		var encoder StateEncoder
 		for b.Loop() {
-			encode(b, c, payers)
+			if _, err := encoder.Encode(c, payers); err != nil {
+				b.Fatal(err)
+			}
 		}
 		b.ReportMetric(float64(len(blob)), "blob-bytes")
 	})

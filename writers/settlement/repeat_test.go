@@ -1,0 +1,96 @@
+package settlement
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"drawdown/rating"
+)
+
+// TestBytesDoNotDependOnFilesBefore writes balances period by period to one output, where pages repeat those of the period
+// before, and each to an output of its own: they must be the same bytes, and hold what was written.
+func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
+	const page = pageRows / 2 // payers, of two packages each
+	w := newWorld(7, 2*page+10, 1)
+	type period struct {
+		payers int
+		drawn  int32 // the payer that has drawn something, or -1
+		turned int32 // the payer whose cycles turned
+	}
+	periods := []period{
+		{5, -1, -1},
+		{5, -1, -1},
+		{5, 2, -1},
+		{5, 2, 3},
+		{6, 2, 3},
+		{0, -1, -1},
+		{6, 2, 3},
+		{page, 2, 3},
+		{page + 1, 2, 3},
+		{page + 1, 2, 3},
+		{page, 2, 3},
+		{2*page + 3, page + 1, 3},
+		{page, 2, 4},
+		{page + 1, 2, 5},
+		{page, 2, 5},
+		{page, 2, 5},
+		{page, -1, 5},
+		{page, 2, page + 3},
+		{7, 2, 3},
+	}
+	write := func(o *Output, i int) []byte {
+		p := rating.Period{Start: w.period.Start + rating.Instant(i)*24*hour, End: w.period.Start + rating.Instant(i+1)*24*hour}
+		r, err := o.Create(p, fmt.Sprintf("2026-10-%02d", i+1), 1, 17, w.names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := r.Shard(0)
+		for payer := range int32(periods[i].payers) {
+			res := rating.Result{}
+			for k := range int32(2) {
+				b := rating.Balance{
+					Package: 2*payer + k, CycleStart: w.period.Start, CycleEnd: w.period.End, Quota: 100, Opening: int64(100 + payer),
+					Closing: int64(100 + payer), State: rating.StateActive,
+				}
+				if payer == periods[i].drawn {
+					b.Deducted, b.Closing = 7, b.Opening-7
+				}
+				if payer == periods[i].turned {
+					b.CycleStart += rating.Instant(payer) * hour
+				}
+				res.Balances = append(res.Balances, b)
+			}
+			if err := s.Append(payer, &res); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(filepath.Join(o.name, r.dir, "balances-000.parquet"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	open := func() *Output {
+		o, err := OpenOutput(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = o.Close() })
+		return o
+	}
+	one := open()
+	for i := range periods {
+		if got, want := write(one, i), write(open(), i); !bytes.Equal(got, want) {
+			t.Errorf("period %d (%+v): the bytes depend on the periods before", i, periods[i])
+		}
+	}
+}
