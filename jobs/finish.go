@@ -416,7 +416,7 @@ func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver)
 	for _, notices := range p.notices {
 		for _, n := range notices {
 			report.Notices[n.Kind.String()]++
-			list = append(list, outgoing(s.Catalog, n))
+			list = append(list, n)
 		}
 	}
 	slices.SortFunc(list, func(a, b Outgoing) int { return cmp.Compare(a.DedupKey, b.DedupKey) }) // as the outbox keeps them
@@ -430,7 +430,11 @@ func outgoing(c *rating.Catalog, n rating.Notice) Outgoing {
 		o.MeterID = c.Meters[n.Meter].ID
 	}
 	if n.Package != rating.None {
-		o.PackageID, o.PackageScale = c.Packages[n.Package].ID, c.Packages[n.Package].Scale
+		p := &c.Packages[n.Package]
+		o.PackageID, o.PackageScale = p.ID, p.Scale
+		if rule := p.Rule(); rule != nil {
+			o.Channels = rule.Channels
+		}
 	}
 	return o
 }

@@ -154,9 +154,9 @@ type openTable struct {
 	name string
 }
 
-// Shard starts a part of the revision.
-func (r *Revision) Shard(i int) *Shard {
-	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i)}
+// Shard starts a part of the revision, of results in the numbers of a catalog, or of a part of it, that has the packages.
+func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
+	return &Shard{revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i)}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -213,17 +213,17 @@ func (s *Shard) start(t table) error {
 		return nil
 	}
 	var err error
-	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number), s.repeats[t])
+	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number), s.names, s.repeats[t])
 	return err
 }
 
-func (r *Revision) create(t table, name string, repeated []repeated) (*openTable, error) {
+func (r *Revision) create(t table, name string, names *names, repeated []repeated) (*openTable, error) {
 	file, err := r.output.storage.create(path.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
 	table := r.output.take(t)
-	if err := table.begin(file, r.names, repeated); err != nil {
+	if err := table.begin(file, names, repeated); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &openTable{table, file, name}, nil
@@ -301,7 +301,7 @@ type Rejection struct {
 
 // Quarantine writes the rows that do not settle, in the order of objects and rows.
 func (r *Revision) Quarantine(rows iter.Seq2[Rejection, error]) error {
-	open, err := r.create(tableQuarantine, "quarantine.parquet", nil)
+	open, err := r.create(tableQuarantine, "quarantine.parquet", r.names, nil)
 	if err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
@@ -331,7 +331,7 @@ func (r *Revision) complete() error {
 		if t == tableQuarantine {
 			name = "quarantine.parquet"
 		}
-		open, err := r.create(t, name, nil)
+		open, err := r.create(t, name, r.names, nil)
 		if err != nil {
 			return err
 		}

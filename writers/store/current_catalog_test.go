@@ -43,7 +43,7 @@ func readBoth(t testing.TB, s *Store, what string) *CatalogRows {
 // keepCurrent keeps a copy as a settle does that has found the catalog valid.
 func keepCurrent(t testing.TB, s *Store, rows *CatalogRows) {
 	t.Helper()
-	c, err := s.CopyCatalog(t.Context(), rows.Draft, rows.Edits, Hash{1})
+	c, err := s.CopyCatalog(t.Context(), rows.Draft, rows.Edits, CatalogForm{Checked: Hash{1}})
 	if err == nil {
 		err = s.transact(t.Context(), func(tx *sqlx.Tx) error { return c.keep(t.Context(), tx) })
 	}
@@ -209,7 +209,7 @@ func TestEditorsDoNotWaitForEachOther(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			c, err := s.CopyCatalog(ctx, rows.Draft, rows.Edits, Hash{1})
+			c, err := s.CopyCatalog(ctx, rows.Draft, rows.Edits, CatalogForm{Checked: Hash{1}})
 			if err == nil {
 				err = s.transact(ctx, func(tx *sqlx.Tx) error { return c.keep(ctx, tx) })
 			}
