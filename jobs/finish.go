@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"drawdown/rating"
 )
@@ -431,7 +432,7 @@ func outgoing(c *rating.Catalog, n rating.Notice) Outgoing {
 	}
 	if n.Package != rating.None {
 		p := &c.Packages[n.Package]
-		o.PackageID, o.PackageScale = p.ID, p.Scale
+		o.PackageID, o.PackageScale = strings.Clone(p.ID), p.Scale // the shard's part of the catalog goes
 		if rule := p.Rule(); rule != nil {
 			o.Channels = rule.Channels
 		}

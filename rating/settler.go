@@ -124,7 +124,16 @@ func NewSettler(c *Catalog, config Config, sets []AttributeSet) *Settler {
 }
 
 // Use makes the settler go on with another part of the same catalog.
-func (s *Settler) Use(part *Catalog) { s.catalog = part }
+func (s *Settler) Use(part *Catalog) {
+	if part == s.catalog {
+		return
+	}
+	s.catalog = part
+	for i := range s.runs[:cap(s.runs)] {
+		s.runs[:cap(s.runs)][i].pkg = nil // so that the part before it can go
+	}
+	clear(s.late.lives[:cap(s.late.lives)])
+}
 
 // Begin starts a payer's period from its opening state. An opening of nil says that nothing was settled before this
 // period, of any payer: then packages that began earlier open as unused. An empty one says that this payer is new.

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"drawdown/jobs"
 	"drawdown/rating"
@@ -130,4 +135,53 @@ func unique(rows string) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// TestPartsOfTheCatalogGo: a settle has the packages of some shards at a time, never of all, and those of a shard go when it
+// is done; a backfill reads those of the shards alone that it computes.
+func TestPartsOfTheCatalogGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(77, smallWorld)
+	s := newSite(t, w, "shards: 24")
+	s.withoutFiles(t, w)
+	var mu sync.Mutex
+	var made []weak.Pointer[rating.Catalog]
+	most, read := 0, map[int]bool{}
+	s.tamper = func(job *jobs.Settle) {
+		if job.Parts == nil || len(job.Catalog.Packages) > 0 || job.Catalog.PackageCount() != len(w.catalog["packages"]) {
+			t.Errorf("it settles with all %d packages, and counts %d", len(job.Catalog.Packages), job.Catalog.PackageCount())
+			return
+		}
+		parts := job.Parts
+		job.Parts = func(ctx context.Context, shard int) (*rating.Catalog, error) {
+			part, err := parts(ctx, shard)
+			mu.Lock()
+			defer mu.Unlock()
+			runtime.GC()
+			alive := 1
+			for _, other := range made {
+				if other.Value() != nil {
+					alive++
+				}
+			}
+			most, made, read[shard] = max(most, alive), append(made, weak.Make(part)), true
+			return part, err
+		}
+	}
+	s.settle(w)
+	if len(made) != 24 || most > 2*runtime.GOMAXPROCS(0)+1 {
+		t.Errorf("%d parts, of which %d were there at once", len(made), most)
+	}
+	computed := func() map[int]bool {
+		t.Helper()
+		clear(read)
+		s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+		return maps.Clone(read)
+	}
+	anyhow := computed() // what is in quarantine for want of a price is always looked at again
+	s.exec(`UPDATE packages SET price_paid = '77' WHERE id = (SELECT MIN(id) FROM packages)`)
+	edited := computed()
+	if len(edited) == 0 || len(edited) > len(anyhow)+1 || len(edited) > 12 {
+		t.Errorf("a backfill has read the shards %v of the catalog, and for one package %v", anyhow, edited)
+	}
 }

@@ -123,7 +123,7 @@ func (a *app) inParts(c *Config, st *store.Store) (*usedCatalog, error) {
 	}
 	used := &usedCatalog{Catalog: compiled.Head(head.Packages, head.Conditions), sha256: head.Copy.SHA256, copy: head.Copy}
 	used.parts = func(ctx context.Context, shard int) (*rating.Catalog, error) {
-		draft, err := st.ReadShard(ctx, head.Copy, shard)
+		draft, err := st.ReadShard(ctx, used.copy, shard)
 		if err != nil {
 			return nil, err
 		}

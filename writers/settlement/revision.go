@@ -144,7 +144,7 @@ type Shard struct {
 	closed   bool // the payer's charges, balances or notices have come
 	failed   error
 	open     [tableCount]*openTable
-	tally    tally
+	tally    *tally // which is kept longer than the shard
 	repeats  *repeats
 }
 
@@ -156,7 +156,8 @@ type openTable struct {
 
 // Shard starts a part of the revision, of results in the numbers of a catalog, or of a part of it, that has the packages.
 func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
-	return &Shard{revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i)}
+	sums := newTally(r.names)
+	return &Shard{revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums, repeats: r.output.repeatsOf(i)}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -286,7 +287,7 @@ func (s *Shard) Close() error {
 			_ = open.file.Close()
 			continue
 		}
-		if err := s.revision.finish(table(t), s.number, open, &s.tally); err != nil {
+		if err := s.revision.finish(table(t), s.number, open, s.tally); err != nil {
 			s.failed = err
 		}
 	}

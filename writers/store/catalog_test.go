@@ -149,7 +149,7 @@ func apply(t rapid.TB, s *Store, d *rating.Draft) *CatalogPlan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ApplyCatalog(context.Background(), plan, CatalogForm{Checked: Hash{1}}); err != nil {
+	if _, err := s.ApplyCatalog(context.Background(), plan, inShards()); err != nil {
 		t.Fatal(err)
 	}
 	return plan
