@@ -46,6 +46,8 @@ type States interface {
 	Open(ctx context.Context, sha256 [32]byte) (*OpenedState, error)
 	// Catalog checks a catalog that was kept; where none was, there is nothing to check.
 	Catalog(ctx context.Context, sha256 [32]byte) error
+	// CurrentCatalog checks that the copy which stands for the catalog's tables holds what they do.
+	CurrentCatalog(ctx context.Context) error
 }
 
 // Archive is the output as it stands.
@@ -168,7 +170,7 @@ const (
 	FaultTotals   = "totals"   // control totals differ from what the files add up to
 	FaultState    = "state"    // a closing state is missing or damaged
 	FaultBalance  = "balance"  // what is left of a package differs between database and file
-	FaultCatalog  = "catalog"  // the catalog that was kept is damaged
+	FaultCatalog  = "catalog"  // a catalog that was kept is damaged, or the tables were edited behind the copy that stands for them
 	FaultNotice   = "notice"   // the outbox differs from the table
 	FaultDeep     = "deep"     // settled again, it comes to something else
 )
@@ -240,10 +242,8 @@ func (v *Verify) Run(ctx context.Context) (*Verification, error) {
 	if err := v.checkCurrent(ctx, all, overall); err != nil {
 		return nil, err
 	}
-	if stray, err := v.Notices.Stray(ctx); err != nil {
+	if err := v.checkDatabase(ctx, overall); err != nil {
 		return nil, err
-	} else if stray > 0 {
-		overall.add(Fault{Kind: FaultNotice, Place: placeOutbox, What: fmt.Sprintf("%d notices say they were found by a revision that does not exist, or is not the current one, and are not withdrawn", stray)})
 	}
 	v.checkOrder(all, overall)
 	var chosen []*BookedRevision
@@ -292,7 +292,25 @@ func (v *Verify) progress(stage string, done, total int64) {
 const (
 	placeCurrent = "current.json"
 	placeOutbox  = "database: outbox"
+	placeCatalog = "database: catalog_current"
 )
+
+// checkDatabase checks what is of no single period.
+func (v *Verify) checkDatabase(ctx context.Context, f *faults) error {
+	stray, err := v.Notices.Stray(ctx)
+	if err != nil {
+		return err
+	}
+	if stray > 0 {
+		f.add(Fault{Kind: FaultNotice, Place: placeOutbox, What: fmt.Sprintf("%d notices say they were found by a revision that does not exist, or is not the current one, and are not withdrawn", stray)})
+	}
+	if err := v.States.CurrentCatalog(ctx); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
+		f.add(Fault{Kind: FaultCatalog, Place: placeCatalog, What: err.Error()})
+	}
+	return nil
+}
 
 // checkCurrent compares current.json with what the database has as current.
 func (v *Verify) checkCurrent(ctx context.Context, all []BookedRevision, f *faults) error {

@@ -16,6 +16,12 @@ func (c *Config) compileConfig() rating.CompileConfig {
 	return rating.CompileConfig{Zone: c.Settlement.TimeZone.Location, LoadZone: loadZone, Currency: c.Currency.Code}
 }
 
+// checkedAs says by which program and configuration a catalog is found to be valid: another one may find faults in it.
+func (c *Config) checkedAs() store.Hash {
+	v := buildVersion()
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.Version, v.Revision, c.Settlement.TimeZone.String(), c.Currency.Code))
+}
+
 // loadZone finds an IANA zone; the zone of this machine is none, since results may not depend on where they are made.
 func loadZone(name string) (*time.Location, error) {
 	if name == "Local" || name == "" {

@@ -31,23 +31,7 @@ type usedCatalog struct {
 func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
 	keepWithin(a.memory(c))
 	if c.Catalog == "" {
-		draft, err := st.LoadDraft(a.ctx)
-		var unreadable *store.UnreadableError
-		if errors.As(err, &unreadable) {
-			_, faults := rating.Compile(unreadable.Draft, c.compileConfig())
-			return nil, catalogFault(catalog.Locate(unreadable.Draft, catalog.Besides(unreadable.Faults(unreadable.Draft, nil), faults)))
-		}
-		if err != nil {
-			return nil, &failure{op: "load catalog", err: err}
-		}
-		used := &usedCatalog{}
-		var copied error
-		var copying sync.WaitGroup
-		copying.Go(func() { copied = used.identify(a.ctx, st, draft, use) })
-		compiled, faults := rating.Compile(draft, c.compileConfig())
-		copying.Wait()
-		used.Catalog = compiled
-		return used, errors.Join(catalogFault(catalog.Locate(draft, faults)), copied)
+		return a.catalogOf(c, st, use)
 	}
 	source, err := catalog.Read(c.Catalog)
 	if err != nil {
@@ -56,25 +40,58 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 	compiled, plan, err := a.planCatalog(c, st, source)
 	if err == nil && use != lookUp && !plan.Empty() {
 		err = a.checkSettled(st, source, plan.Merged, compiled)
-		if err == nil && use == settleWith {
-			err = st.ApplyCatalog(a.ctx, plan)
-		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	used := &usedCatalog{Catalog: compiled}
-	return used, used.identify(a.ctx, st, plan.Merged, use)
+	if use == settleWith {
+		if used.copy, err = st.ApplyCatalog(a.ctx, plan, c.checkedAs()); err != nil {
+			return nil, err
+		}
+		used.sha256 = used.copy.SHA256
+		return used, nil
+	}
+	return used, used.identify(a.ctx, st, &store.CatalogRows{Draft: plan.Merged}, c, use)
+}
+
+// catalogOf gives the catalog of the database's rows alone.
+func (a *app) catalogOf(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
+	checked := c.checkedAs()
+	if use == lookUp {
+		checked = store.Hash{}
+	}
+	rows, err := st.ReadCatalog(a.ctx, checked)
+	var unreadable *store.UnreadableError
+	if errors.As(err, &unreadable) {
+		_, faults := rating.Compile(unreadable.Draft, c.compileConfig())
+		return nil, catalogFault(catalog.Locate(unreadable.Draft, catalog.Besides(unreadable.Faults(unreadable.Draft, nil), faults)))
+	}
+	if err != nil {
+		return nil, &failure{op: "load catalog", err: err}
+	}
+	used := &usedCatalog{}
+	var copied error
+	var copying sync.WaitGroup
+	copying.Go(func() { copied = used.identify(a.ctx, st, rows, c, use) })
+	compiled, faults := rating.Compile(rows.Draft, c.compileConfig())
+	copying.Wait()
+	used.Catalog = compiled
+	return used, errors.Join(catalogFault(catalog.Locate(rows.Draft, faults)), copied)
 }
 
 // identify finds the catalog's hash, and for one that settles makes the copy that is kept.
-func (u *usedCatalog) identify(ctx context.Context, st *store.Store, draft *rating.Draft, use catalogUse) (err error) {
-	if use == lookUp {
-		u.sha256 = store.HashDraft(draft)
+func (u *usedCatalog) identify(ctx context.Context, st *store.Store, rows *store.CatalogRows, c *Config, use catalogUse) (err error) {
+	switch {
+	case rows.Copy != nil:
+		u.copy = rows.Copy
+	case use == lookUp:
+		u.sha256 = store.HashDraft(rows.Draft)
 		return nil
-	}
-	if u.copy, err = st.CopyCatalog(ctx, draft); err != nil {
-		return &failure{op: "keep catalog", err: err}
+	default:
+		if u.copy, err = st.CopyCatalog(ctx, rows.Draft, rows.Edits, c.checkedAs()); err != nil {
+			return &failure{op: "keep catalog", err: err}
+		}
 	}
 	u.sha256 = u.copy.SHA256
 	return nil

@@ -228,6 +228,8 @@ func (b *register) Catalog(ctx context.Context, sha256 [32]byte) error {
 	return nil
 }
 
+func (b *register) CurrentCatalog(ctx context.Context) error { return b.store.VerifyCurrent(ctx) }
+
 func (b *register) Stray(ctx context.Context) (int64, error) { return b.store.StrayNotices(ctx) }
 
 func (b *register) Kept(ctx context.Context, period rating.Instant, visit func(*jobs.KeptNotice) error) error {

@@ -84,6 +84,7 @@ type column struct {
 	coded        coded // decimals
 	digest       digest
 	repeated     *repeated // nil: its pages are not remembered
+	small        smallPage // of its last dictionary that was small
 }
 
 // digest folds the numbers of a column, in their order, into one.
@@ -334,6 +335,11 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 	if len(c.keys) == 0 {
 		return nil, nil
 	}
+	before := c.uncompressed
+	if len(c.small.page) > 0 && bytes.Equal(c.entries, c.small.entries) {
+		c.uncompressed += c.small.uncompressed
+		return c.small.page, nil
+	}
 	if !bytes.Equal(e.entries, c.entries) { // a payer's account is often the payer
 		e.entries = append(e.entries[:0], c.entries...)
 		e.searchedEntries = e.searched(e.searchedEntries[:0], nil, c.entries)
@@ -351,7 +357,20 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 	}
 	c.uncompressed += int64(len(header) + len(c.entries))
 	e.body = append(append(e.body[:0], header...), e.block...)
+	if len(c.entries) <= smallDictionary {
+		c.small = smallPage{append(c.small.entries[:0], c.entries...), append(c.small.page[:0], e.body...), c.uncompressed - before}
+	}
 	return e.body, nil
+}
+
+// smallDictionary is how large a dictionary may be that is kept for the next chunk: those of meters, kinds and currencies are
+// mostly the same from file to file.
+const smallDictionary = 1 << 10
+
+// smallPage is the page of such a dictionary.
+type smallPage struct {
+	entries, page []byte
+	uncompressed  int64
 }
 
 // reset forgets the chunk, but not the digest, which is the file's.

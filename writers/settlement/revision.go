@@ -26,6 +26,7 @@ type Output struct {
 
 	mu      sync.Mutex
 	spare   [tableCount][]*tableFile
+	buffers [][]byte
 	repeats []shardRepeats
 	latest  *names
 }
@@ -231,6 +232,7 @@ func (r *Revision) create(t table, name string, repeated []repeated) (*openTable
 
 // finish completes a file.
 func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
+	o.gathered = append(r.output.buffer(), o.gathered...)
 	err := o.end()
 	if err != nil {
 		err = errors.Join(err, o.file.Close())
@@ -265,9 +267,23 @@ func (o *Output) take(t table) *tableFile {
 	return newTableFile(tables[t].specs, tables[t].sort)
 }
 
+// buffer gives memory to gather a file in.
+func (o *Output) buffer() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.buffers)
+	if n == 0 {
+		return nil
+	}
+	last := o.buffers[n-1]
+	o.buffers = o.buffers[:n-1]
+	return last
+}
+
 func (o *Output) giveBack(t table, file *tableFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.buffers, file.gathered = append(o.buffers, file.gathered[:0]), nil
 	file.out, file.groups, file.names = nil, nil, nil
 	for i := range file.columns {
 		file.columns[i].repeated = nil

@@ -67,4 +67,11 @@
 //
 // and is named by the SHA-256 of that. The catalog's hash is the SHA-256 of "drawdown catalog 2\n" and of the hashes of its
 // chunks in their order, which its row lists, 32 bytes each.
+//
+// # When a kept catalog stands for the tables
+//
+// Triggers count each statement, or with SQLite each row, that writes to a table of the catalog: the sum of catalog_edit.
+// Edits only ever add to it, in their own transactions, so that two snapshots with the same sum see the same tables. The row
+// of catalog_current says which kept catalog the tables held at which sum, and by which program and configuration it was
+// found to be valid. It may be written at any later time, since it stays true: it counts as long as the sum is the same.
 package store

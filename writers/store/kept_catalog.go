@@ -10,7 +10,6 @@ import (
 	"math/bits"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"drawdown/rating"
@@ -123,12 +122,15 @@ func (w *chunkWriter) text(s string) { w.b = append(binary.AppendUvarint(w.b, ui
 // HashDraft is a hash of what a draft says, whatever the order of its rows: the one under which its copy is kept.
 func HashDraft(d *rating.Draft) Hash { return chunksOf(d).hash() }
 
-// CatalogCopy is a catalog as a run uses it, ready to be kept by its commit: just what the database lacks of it.
+// CatalogCopy is a catalog as a run uses it, ready to be kept: just what the database lacks of it.
 type CatalogCopy struct {
-	SHA256 Hash
-	kept   bool // the database has all of it
-	chunks []Hash
-	fresh  []storedChunk
+	SHA256  Hash
+	Edits   Edits // of the tables that hold just this; 0: they do not
+	checked Hash  // how it was found to be valid
+	kept    bool  // the database has all of it
+	current bool  // and says that it stands for the tables
+	chunks  []Hash
+	fresh   []storedChunk
 }
 
 type storedChunk struct {
@@ -136,10 +138,11 @@ type storedChunk struct {
 	Content []byte
 }
 
-// CopyCatalog makes a copy of a catalog that compiles. The draft is not needed any more after it.
-func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft) (*CatalogCopy, error) {
+// CopyCatalog makes a copy of a catalog, to be kept once it was found to be valid, as checked says. The draft is not
+// needed any more after it.
+func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft, edits Edits, checked Hash) (*CatalogCopy, error) {
 	c := chunksOf(d)
-	made := &CatalogCopy{SHA256: c.hash()}
+	made := &CatalogCopy{SHA256: c.hash(), Edits: edits, checked: checked}
 	for i := range c.chunks {
 		made.chunks = append(made.chunks, c.chunks[i].sha256)
 	}
@@ -162,11 +165,19 @@ func (s *Store) newestCatalog(ctx context.Context, c *CatalogCopy) (map[Hash]boo
 		if err := tx.GetContext(ctx, &n, tx.Rebind(`SELECT COUNT(*) FROM catalog WHERE sha256 = ?`), c.SHA256); err != nil {
 			return err
 		}
+		was, err := currentCatalog(ctx, tx)
+		if err != nil {
+			return err
+		}
+		c.current = was.SHA256 == c.SHA256 && was.Edits == c.Edits && was.Checked == c.checked
 		if c.kept = n > 0; c.kept {
 			return nil
 		}
 		var list []byte
-		err := tx.GetContext(ctx, &list, `SELECT chunks FROM catalog ORDER BY token DESC, sha256 LIMIT 1`)
+		err = tx.GetContext(ctx, &list, tx.Rebind(`SELECT chunks FROM catalog WHERE sha256 = ?`), was.SHA256)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = tx.GetContext(ctx, &list, `SELECT chunks FROM catalog ORDER BY token DESC, sha256 LIMIT 1`)
+		}
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -232,29 +243,20 @@ func (w *chunkWriter) chunk(t *table, d *rating.Draft, rows []int32) []byte {
 
 // catalog keeps the catalog that the revisions were settled with, as far as it is not there.
 func (w *commitWriter) catalog(ctx context.Context) error {
-	c := w.c.Catalog
-	if c == nil || c.kept || len(w.c.Periods) == 0 {
+	if w.c.Catalog == nil || len(w.c.Periods) == 0 {
 		return nil
 	}
-	list := make([]byte, 0, len(c.chunks)*len(Hash{}))
-	for i := range c.chunks {
-		list = append(list, c.chunks[i][:]...)
-	}
-	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`INSERT INTO catalog (sha256, token, chunks) VALUES (?, ?, ?)
-		ON CONFLICT (sha256) DO NOTHING`), c.SHA256, w.c.Lease.Token, list)
-	if err != nil {
-		return err
-	}
-	insert := bulk{tx: w.tx, head: `INSERT INTO catalog_chunk (sha256, content) VALUES `, tail: ` ON CONFLICT (sha256) DO NOTHING`}
-	return insert.rows(ctx, 2, len(c.fresh), func(i int) ([]any, error) { return []any{c.fresh[i].SHA256, c.fresh[i].Content}, nil })
+	return w.c.Catalog.keep(ctx, w.tx)
 }
 
 // KeptCatalog gives the rows of a catalog as runs used it, by its hash. It fails with [ErrNotKept] where none did.
-func (s *Store) KeptCatalog(ctx context.Context, hash Hash) (*rating.Draft, error) {
-	d, memo := &rating.Draft{}, newMemo()
-	tables := catalogTables()
-	err := s.eachChunk(ctx, hash, nil, func(_ Hash, content string) error {
-		return addChunk(tables, d, memo, content)
+func (s *Store) KeptCatalog(ctx context.Context, hash Hash) (d *rating.Draft, err error) {
+	err = s.snapshot(ctx, func(tx *sqlx.Tx) error {
+		chunks, err := chunkList(ctx, tx, hash)
+		if err == nil {
+			d, err = readChunks(ctx, tx, chunks)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load catalog %s from %s: %w", hash, s.name, err)
@@ -276,17 +278,13 @@ func (s *Store) CheckCatalog(ctx context.Context, hash Hash, seen map[Hash]bool)
 
 // eachChunk visits the chunks of a kept catalog, but for those that are left out, and checks all hashes.
 func (s *Store) eachChunk(ctx context.Context, hash Hash, without map[Hash]bool, visit func(chunk Hash, content string) error) error {
-	var list []byte
-	err := s.get(ctx, &list, `SELECT chunks FROM catalog WHERE sha256 = ?`, hash)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNotKept
-	}
+	var chunks []Hash
+	err := s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
+		chunks, err = chunkList(ctx, tx, hash)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	chunks := hashesOf(list)
-	if hashOfChunks(chunks) != hash {
-		return fmt.Errorf("%w: the list of its chunks has another hash", errDamagedCatalog)
 	}
 	chunks = slices.DeleteFunc(chunks, func(h Hash) bool { return without[h] })
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkSize))
@@ -315,17 +313,11 @@ func (s *Store) eachChunk(ctx context.Context, hash Hash, without map[Hash]bool,
 
 var errDamagedCatalog = errors.New("the kept catalog is damaged; restore its rows from a copy of the database")
 
-func (s *Store) chunkContents(ctx context.Context, chunks []Hash) (map[Hash][]byte, error) {
-	args := make([]any, len(chunks))
-	for i := range chunks {
-		args[i] = chunks[i]
-	}
-	rows, err := list[storedChunk](ctx, s, `SELECT sha256, content FROM catalog_chunk WHERE sha256 IN (`+
-		strings.Repeat("?, ", len(chunks)-1)+`?)`, args...)
-	contents := make(map[Hash][]byte, len(rows))
-	for _, row := range rows {
-		contents[row.SHA256] = row.Content
-	}
+func (s *Store) chunkContents(ctx context.Context, chunks []Hash) (contents map[Hash][]byte, err error) {
+	err = s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
+		contents, err = chunkContents(ctx, tx, chunks)
+		return err
+	})
 	return contents, err
 }
 
@@ -334,13 +326,13 @@ func addChunk(tables []table, d *rating.Draft, memo *memo, content string) error
 	kind, rest, ok := cutText(content)
 	n := slices.IndexFunc(tables, func(t table) bool { return string(t.kind) == kind })
 	if !ok || n < 0 {
-		return fmt.Errorf("it has rows of %q, and this program knows no such table: a newer drawdown has written it; install that version", kind)
+		return unknownTable(kind)
 	}
 	t := &tables[n]
 	for v := make([]string, len(t.columns)); len(rest) > 0; {
 		for i := range v {
 			if v[i], rest, ok = cutText(rest); !ok {
-				return fmt.Errorf("a row of %s has not the columns that this program knows: another drawdown has written it", kind)
+				return otherColumns(kind)
 			}
 		}
 		if err := t.add(d, v, memo); err != nil {
@@ -348,6 +340,14 @@ func addChunk(tables []table, d *rating.Draft, memo *memo, content string) error
 		}
 	}
 	return nil
+}
+
+func unknownTable(kind string) error {
+	return fmt.Errorf("it has rows of %q, and this program knows no such table: a newer drawdown has written it; install that version", kind)
+}
+
+func otherColumns(kind string) error {
+	return fmt.Errorf("a row of %s has not the columns that this program knows: another drawdown has written it", kind)
 }
 
 // cutText takes a text off what a chunkWriter wrote.

@@ -16,7 +16,10 @@ var migrations embed.FS
 
 // ownMigrations are those that each database has in its own words, by version.
 func ownMigrations() map[int64]string {
-	return map[int64]string{2: "00002_guards.sql", 4: "00004_comments.sql", 5: "00005_outbox_elsewhere.sql", 7: "00007_comments.sql"}
+	return map[int64]string{
+		2: "00002_guards.sql", 4: "00004_comments.sql", 5: "00005_outbox_elsewhere.sql", 7: "00007_comments.sql",
+		9: "00009_catalog_edits.sql",
+	}
 }
 
 // provider knows all migrations of a database: those of the folder, and that of its own language.

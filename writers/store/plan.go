@@ -26,6 +26,7 @@ type CatalogPlan struct {
 
 	was  *rating.Draft // the rows of Changed as they are in the database
 	base Hash          // of the database's catalog when the plan was made
+	made Edits         // of its tables then
 	file *rating.Draft
 	rows []plannedRows // by table
 }
@@ -78,11 +79,22 @@ func RowKey(d *rating.Draft, kind rating.Kind, index int) string {
 
 // PlanCatalog compares a catalog's file with the database. It fails where the file has two rows with one key.
 func (s *Store) PlanCatalog(ctx context.Context, file *rating.Draft) (*CatalogPlan, error) {
-	database, err := s.LoadDraft(ctx)
+	var database *rating.Draft
+	var edits Edits
+	err := s.snapshot(ctx, func(tx *sqlx.Tx) (err error) { // of the tables, never of the copy: it also mends what was edited past it
+		if edits, err = editsOf(ctx, tx); err == nil {
+			database, err = loadDraft(ctx, tx)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load the catalog from %s: %w", s.name, err)
 	}
-	return planCatalog(database, file)
+	p, err := planCatalog(database, file)
+	if err == nil {
+		p.made = edits
+	}
+	return p, err
 }
 
 func planCatalog(database, file *rating.Draft) (*CatalogPlan, error) {
@@ -149,28 +161,26 @@ func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write pla
 // was checked then is not what would be there now. Make the plan again.
 var ErrCatalogMoved = errors.New("the catalog in the database was changed meanwhile; try again")
 
-// ApplyCatalog does what a plan says, all of it or nothing.
-func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan) error {
-	if p.Empty() {
-		return nil
+// ApplyCatalog does what a plan says, all of it or nothing, and keeps a copy of what the tables hold then. The plan's
+// Merged was found to be valid, as checked says.
+func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan, checked Hash) (*CatalogCopy, error) {
+	made, err := s.CopyCatalog(ctx, p.Merged, p.made, checked)
+	if err != nil || p.Empty() && made.current {
+		return made, err
 	}
 	attempts := 0
-	err := s.transact(ctx, func(tx *sqlx.Tx) error {
+	err = s.transact(ctx, func(tx *sqlx.Tx) error {
 		attempts++
+		if p.Empty() {
+			return made.keep(ctx, tx)
+		}
 		if s.dialect.lockCatalog != "" {
 			if _, err := tx.ExecContext(ctx, s.dialect.lockCatalog); err != nil {
 				return err
 			}
 		}
-		database, err := loadDraft(ctx, tx)
-		if err != nil {
+		if applied, err := p.applied(ctx, tx, attempts); applied || err != nil {
 			return err
-		}
-		switch is := HashDraft(database); {
-		case is != p.base && attempts > 1 && is == HashDraft(p.Merged):
-			return nil // it was applied, and the answer was lost
-		case is != p.base:
-			return ErrCatalogMoved
 		}
 		for n, t := range catalogTables() {
 			err := t.insert(ctx, tx, p.file, p.rows[n].added)
@@ -181,12 +191,36 @@ func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan) error {
 				return fmt.Errorf("table %s: %w", t.kind, err)
 			}
 		}
-		return nil
+		var err error
+		made.Edits, err = editsOf(ctx, tx)
+		if made.current = false; err != nil {
+			return err
+		}
+		return made.keep(ctx, tx)
 	})
 	if err != nil {
-		return fmt.Errorf("apply the catalog to %s: %w", s.name, err)
+		return nil, fmt.Errorf("apply the catalog to %s: %w", s.name, err)
 	}
-	return nil
+	return made, nil
+}
+
+// applied makes sure that the tables hold what the plan was made of; true: they hold what it makes of them already.
+func (p *CatalogPlan) applied(ctx context.Context, tx *sqlx.Tx, attempts int) (bool, error) {
+	edits, err := editsOf(ctx, tx)
+	if err != nil || edits == p.made && edits > 0 {
+		return false, err
+	}
+	database, err := loadDraft(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	switch is := HashDraft(database); {
+	case is != p.base && attempts > 1 && is == HashDraft(p.Merged):
+		return true, nil // it was applied, and the answer was lost
+	case is != p.base:
+		return false, ErrCatalogMoved
+	}
+	return false, nil
 }
 
 // insert adds rows of a draft that the table does not have.

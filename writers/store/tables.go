@@ -24,6 +24,8 @@ type table struct {
 	share  func(to, from *rating.Draft, i int) // appends row i
 	sort   func(d *rating.Draft)
 	grow   func(d *rating.Draft, n int)
+	make   func(d *rating.Draft, n int)             // makes n empty rows
+	window func(part, d *rating.Draft, from, n int) // gives part room for n rows, which are those of d from there on
 }
 
 // fields says how the rows of a table are laid out: plain text, then columns that hold something composed.
@@ -76,6 +78,8 @@ func describe[R any](f fields[R]) table {
 	}
 	t.share = func(to, from *rating.Draft, i int) { *f.rows(to) = append(*f.rows(to), (*f.rows(from))[i]) }
 	t.grow = func(d *rating.Draft, n int) { *f.rows(d) = slices.Grow(*f.rows(d), n) }
+	t.make = func(d *rating.Draft, n int) { *f.rows(d) = slices.Grow([]R(nil), n)[:n] }
+	t.window = func(part, d *rating.Draft, from, n int) { *f.rows(part) = (*f.rows(d))[from : from : from+n] }
 	t.sort = func(d *rating.Draft) {
 		rows, order := f.rows(d), t.order(d)
 		if slices.IsSorted(order) {
