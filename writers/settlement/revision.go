@@ -147,6 +147,8 @@ type Shard struct {
 	open     [tableCount]*openTable
 	tally    tally
 	repeats  *repeats
+	waiting  waitingLines
+	balances []payerBalance // likewise
 }
 
 type openTable struct {
@@ -293,6 +295,9 @@ func (o *Output) giveBack(t table, file *tableFile) {
 
 // Close completes the shard's files; after an error it only lets go of them, and gives the error again.
 func (s *Shard) Close() error {
+	if s.failed == nil {
+		s.failed = errors.Join(s.flushLines(), s.flushBalances())
+	}
 	for t, open := range s.open {
 		if open == nil {
 			continue
