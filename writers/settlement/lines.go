@@ -115,12 +115,15 @@ func compareLines(a, b *rating.Line, aID, bID []byte) int {
 // side, and most payers have a few rows for each: a column each time they are touched would be a cache miss for each of them.
 const rowsAtOnce = 256
 
-// waitingLines are lines that have not been filled into columns.
-type waitingLines struct {
-	lines  []rating.Line
-	ids    []byte
-	payers []payerLines
+// waitingRows have not been filled into columns.
+type waitingRows struct {
+	lines    []rating.Line
+	ids      []byte // of lines
+	payers   []payerLines
+	balances []payerBalance
 }
+
+func (w *waitingRows) forgetLines() { w.lines, w.ids, w.payers = w.lines[:0], w.ids[:0], w.payers[:0] }
 
 type payerLines struct {
 	payer int32
@@ -128,7 +131,7 @@ type payerLines struct {
 }
 
 func (s *Shard) addLines(payer int32, res *rating.Result) error {
-	w := &s.waiting
+	w := s.waiting
 	if len(res.Lines) >= rowsAtOnce {
 		if err := s.flushLines(); err != nil {
 			return err
@@ -149,9 +152,9 @@ func (s *Shard) addLines(payer int32, res *rating.Result) error {
 }
 
 func (s *Shard) flushLines() error {
-	w := &s.waiting
+	w := s.waiting
 	err := s.fillLines(w.payers, w.lines, w.ids)
-	w.lines, w.ids, w.payers = w.lines[:0], w.ids[:0], w.payers[:0]
+	w.forgetLines()
 	return err
 }
 

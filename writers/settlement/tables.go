@@ -160,7 +160,7 @@ func (s *Shard) addBalances(payer int32, balances []rating.Balance) error {
 			return fmt.Errorf("balance of package %q comes after its place in the order of balances",
 				s.names.Catalog.Packages[b.Package].ID)
 		}
-		if s.balances = append(s.balances, payerBalance{*b, payer}); len(s.balances) >= rowsAtOnce {
+		if s.waiting.balances = append(s.waiting.balances, payerBalance{*b, payer}); len(s.waiting.balances) >= rowsAtOnce {
 			if err := s.flushBalances(); err != nil {
 				return err
 			}
@@ -170,7 +170,7 @@ func (s *Shard) addBalances(payer int32, balances []rating.Balance) error {
 }
 
 func (s *Shard) flushBalances() error {
-	for rows := s.balances; len(rows) > 0; {
+	for rows := s.waiting.balances; len(rows) > 0; {
 		t := s.table(tableBalances)
 		n := min(len(rows), t.room())
 		s.fillBalances(t.columns, rows[:n])
@@ -179,7 +179,7 @@ func (s *Shard) flushBalances() error {
 		}
 		rows = rows[n:]
 	}
-	s.balances = s.balances[:0]
+	s.waiting.balances = s.waiting.balances[:0]
 	return nil
 }
 
