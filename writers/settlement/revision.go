@@ -27,6 +27,7 @@ type Output struct {
 	mu      sync.Mutex
 	spare   [tableCount][]*tableFile
 	buffers [][]byte
+	waiting []*waitingRows
 	repeats []shardRepeats
 	latest  *names
 }
@@ -147,6 +148,7 @@ type Shard struct {
 	open     [tableCount]*openTable
 	tally    tally
 	repeats  *repeats
+	waiting  *waitingRows
 }
 
 type openTable struct {
@@ -157,7 +159,7 @@ type openTable struct {
 
 // Shard starts a part of the revision.
 func (r *Revision) Shard(i int) *Shard {
-	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i)}
+	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i), waiting: r.output.waitingRows()}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -280,6 +282,26 @@ func (o *Output) buffer() []byte {
 	return last
 }
 
+func (o *Output) waitingRows() *waitingRows {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.waiting)
+	if n == 0 {
+		return &waitingRows{}
+	}
+	last := o.waiting[n-1]
+	o.waiting = o.waiting[:n-1]
+	return last
+}
+
+func (o *Output) giveBackRows(w *waitingRows) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting = append(o.waiting, w)
+	w.forgetLines()
+	w.balances = w.balances[:0]
+}
+
 func (o *Output) giveBack(t table, file *tableFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -293,6 +315,14 @@ func (o *Output) giveBack(t table, file *tableFile) {
 
 // Close completes the shard's files; after an error it only lets go of them, and gives the error again.
 func (s *Shard) Close() error {
+	if s.waiting == nil {
+		return s.failed // it is closed
+	}
+	if s.failed == nil {
+		s.failed = errors.Join(s.flushLines(), s.flushBalances())
+	}
+	s.revision.output.giveBackRows(s.waiting)
+	s.waiting = nil
 	for t, open := range s.open {
 		if open == nil {
 			continue
