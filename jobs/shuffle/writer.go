@@ -20,6 +20,7 @@ type Writer struct {
 	lane        *lane
 	object      int32
 	outOfPeriod int64
+	parts       []uint16 // of a batch: the partition of each record
 	err         error
 }
 
@@ -62,6 +63,9 @@ func (w *Writer) add(r *rating.Records) error {
 	from, to := s.cfg.Bounds[0], s.cfg.Bounds[len(s.cfg.Bounds)-1]
 	object := uint64(w.object) << rowBits
 	rare := len(r.Version) > 0 || len(r.Attrs) > 0 || len(r.Content) > 0 || len(r.Spoilt) > 0
+	if err := w.route(r); err != nil {
+		return err
+	}
 	for i, t := range r.Time {
 		if t < from || t >= to {
 			if len(r.Spoilt) == 0 || !r.Spoilt[i] {
@@ -69,11 +73,7 @@ func (w *Writer) add(r *rating.Records) error {
 			}
 			continue
 		}
-		account, row := r.Account[i], r.Row[i]
-		if uint(account) >= uint(len(s.partOf)) || uint64(row) > maxRow {
-			return fmt.Errorf("shuffle: object %d: row %d or account index %d out of range", w.object, row, account)
-		}
-		part := s.partOf[account]
+		account, row, part := r.Account[i], r.Row[i], w.parts[i]
 		c := lane.open[part]
 		if c == nil || c.full() {
 			var err error
@@ -96,6 +96,20 @@ func (w *Writer) add(r *rating.Records) error {
 		if rare {
 			addRare(c, to, r, i)
 		}
+	}
+	return nil
+}
+
+// route finds the partition of each record. The table is large and asked in any order: a loop that does nothing else keeps
+// many look-ups on the way at once.
+func (w *Writer) route(r *rating.Records) error {
+	w.parts = resize(w.parts, len(r.Time))
+	partOf, rows := w.s.partOf, r.Row[:len(r.Time)]
+	for i, account := range r.Account[:len(r.Time)] {
+		if uint(account) >= uint(len(partOf)) || uint64(rows[i]) > maxRow {
+			return fmt.Errorf("shuffle: object %d: row %d or account index %d out of range", w.object, rows[i], account)
+		}
+		w.parts[i] = partOf[account]
 	}
 	return nil
 }

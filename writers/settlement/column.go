@@ -84,6 +84,8 @@ type column struct {
 	coded        coded // decimals
 	digest       digest
 	repeated     *repeated // nil: its pages are not remembered
+	small        smallPage // of its last dictionary that was small, where nothing is repeated
+	low, high    []byte    // bounds of the dictionary's entries
 }
 
 // digest folds the numbers of a column, in their order, into one.
@@ -329,10 +331,20 @@ func packFlags(dst []byte, flags []bool) []byte {
 	return dst
 }
 
-// dictionaryPage gives the page that comes before the others, or nothing.
+// dictionaryPage gives the page that comes before the others, or nothing, and finds the bounds of its entries.
 func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
+	c.low, c.high = nil, nil
 	if len(c.keys) == 0 {
 		return nil, nil
+	}
+	small := &c.small
+	if c.repeated != nil {
+		small = &c.repeated.small
+	}
+	if len(small.page) > 0 && bytes.Equal(c.entries, small.entries) {
+		c.uncompressed += small.uncompressed
+		c.low, c.high = small.low, small.high
+		return small.page, nil
 	}
 	if !bytes.Equal(e.entries, c.entries) { // a payer's account is often the payer
 		e.entries = append(e.entries[:0], c.entries...)
@@ -349,9 +361,27 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.uncompressed += int64(len(header) + len(c.entries))
+	size := int64(len(header) + len(c.entries))
+	c.uncompressed += size
+	if c.logical != decimalType {
+		c.low, c.high = c.bounds()
+	}
 	e.body = append(append(e.body[:0], header...), e.block...)
+	if len(c.entries) <= smallDictionary {
+		*small = smallPage{append(small.entries[:0], c.entries...), append(small.page[:0], e.body...), size, c.low, c.high}
+	}
 	return e.body, nil
+}
+
+// smallDictionary is how large a dictionary may be that is kept for the next file: those of meters, kinds and currencies are
+// mostly the same, and those of a shard's payers and packages often.
+const smallDictionary = 16 << 10
+
+// smallPage is the page of such a dictionary.
+type smallPage struct {
+	entries, page []byte
+	uncompressed  int64
+	low, high     []byte
 }
 
 // reset forgets the chunk, but not the digest, which is the file's.

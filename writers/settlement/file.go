@@ -3,6 +3,7 @@ package settlement
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -20,11 +21,14 @@ type tableFile struct {
 	columns  []column
 	patterns []nullPattern // by number; the first is not used
 	sorted   []format.SortingColumn
+	schema   []format.SchemaElement
+	orders   []format.ColumnOrder
 	encoder  encoder
 	names    *names
 	out      *summed
-	rows     int // in the page
-	group    int // in the row group
+	gathered []byte // of a row group that is small: one write instead of two a column
+	rows     int    // in the page
+	group    int    // in the row group
 	total    int64
 	groups   []format.RowGroup
 }
@@ -51,9 +55,12 @@ func newTableFile(specs []spec, sortedBy []string) *tableFile {
 		patterns = max(patterns, s.null)
 	}
 	t.patterns = make([]nullPattern, patterns+1)
+	t.schema = append(t.schema, format.SchemaElement{Name: "schema", NumChildren: thrift.New(int32(len(specs)))})
 	for i := range specs {
 		c := &t.columns[i]
 		c.spec = specs[i]
+		t.schema = append(t.schema, c.element())
+		t.orders = append(t.orders, format.ColumnOrder{TypeOrder: new(format.TypeDefinedOrder)})
 		if c.null > 0 {
 			c.nulls = &t.patterns[c.null]
 		}
@@ -117,7 +124,8 @@ func (t *tableFile) endGroup() error {
 		return nil
 	}
 	group := format.RowGroup{NumRows: int64(t.group), SortingColumns: t.sorted, Ordinal: int16(len(t.groups))}
-	group.FileOffset = t.out.size
+	group.FileOffset = t.at()
+	group.Columns = make([]format.ColumnChunk, 0, len(t.columns))
 	for i := range t.columns {
 		chunk, err := t.writeChunk(&t.columns[i])
 		if err != nil {
@@ -138,11 +146,8 @@ func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
 	if err != nil {
 		return format.ColumnChunk{}, err
 	}
-	start := t.out.size
-	if _, err := t.out.Write(dictionary); err != nil {
-		return format.ColumnChunk{}, err
-	}
-	if _, err := t.out.Write(c.pages); err != nil {
+	start := t.at()
+	if err := errors.Join(t.write(dictionary), t.write(c.pages)); err != nil {
 		return format.ColumnChunk{}, err
 	}
 	meta := format.ColumnMetaData{
@@ -151,7 +156,7 @@ func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
 		Codec:                 format.Zstd,
 		NumValues:             int64(t.group),
 		TotalUncompressedSize: c.uncompressed,
-		TotalCompressedSize:   t.out.size - start,
+		TotalCompressedSize:   t.at() - start,
 		DataPageOffset:        start + int64(len(dictionary)),
 		Statistics:            c.statistics(low, high),
 	}
@@ -162,6 +167,34 @@ func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
 	c.reset()
 	return format.ColumnChunk{FileOffset: start, MetaData: meta}, nil
 }
+
+// gatherMost is how much of a file is gathered for one write. Most files of many periods are smaller.
+const gatherMost = 64 << 10
+
+// write gathers what is small, and writes the rest.
+func (t *tableFile) write(b []byte) error {
+	if len(t.gathered)+len(b) <= gatherMost {
+		t.gathered = append(t.gathered, b...)
+		return nil
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	_, err := t.out.Write(b)
+	return err
+}
+
+func (t *tableFile) flush() error {
+	if len(t.gathered) == 0 {
+		return nil
+	}
+	_, err := t.out.Write(t.gathered)
+	t.gathered = t.gathered[:0]
+	return err
+}
+
+// at is how much of the file has been written or gathered.
+func (t *tableFile) at() int64 { return t.out.size + int64(len(t.gathered)) }
 
 func (c *column) encodings() ([]format.Encoding, []format.PageEncodingStats) {
 	encodings := []format.Encoding{format.RLE}
@@ -245,8 +278,8 @@ func (t *tableFile) begin(out io.Writer, n *names, repeated []repeated) error {
 	for i := range t.columns {
 		t.columns[i].digest = 0
 	}
-	_, err := io.WriteString(t.out, "PAR1")
-	return err
+	t.gathered = append(t.gathered[:0], "PAR1"...)
+	return nil
 }
 
 // end writes what is left and the footer.
@@ -257,25 +290,18 @@ func (t *tableFile) end() error {
 	if err := t.endGroup(); err != nil {
 		return err
 	}
-	meta := format.FileMetaData{Version: 2, Schema: t.schema(), NumRows: t.total, RowGroups: t.groups, CreatedBy: createdBy}
-	for range t.columns {
-		meta.ColumnOrders = append(meta.ColumnOrders, format.ColumnOrder{TypeOrder: new(format.TypeDefinedOrder)})
+	meta := format.FileMetaData{
+		Version: 2, Schema: t.schema, NumRows: t.total, RowGroups: t.groups, CreatedBy: createdBy, ColumnOrders: t.orders,
 	}
 	footer, err := thrift.Marshal(&t.encoder.proto, &meta)
 	if err != nil {
 		return err
 	}
 	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(footer)))
-	_, err = t.out.Write(append(footer, "PAR1"...))
-	return err
-}
-
-func (t *tableFile) schema() []format.SchemaElement {
-	schema := []format.SchemaElement{{Name: "schema", NumChildren: thrift.New(int32(len(t.columns)))}}
-	for i := range t.columns {
-		schema = append(schema, t.columns[i].element())
+	if err := t.write(append(footer, "PAR1"...)); err != nil {
+		return err
 	}
-	return schema
+	return t.flush()
 }
 
 func (s *spec) physical() format.Type {

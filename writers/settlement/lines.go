@@ -111,14 +111,62 @@ func compareLines(a, b *rating.Line, aID, bID []byte) int {
 		cmp.Compare(a.Meter, b.Meter), bytes.Compare(aID, bID), cmp.Compare(a.LineNo, b.LineNo))
 }
 
+// rowsAtOnce is how many lines or balances are filled into columns at once. A run of many periods writes many files side by
+// side, and most payers have a few rows for each: a column each time they are touched would be a cache miss for each of them.
+const rowsAtOnce = 256
+
+// waitingRows have not been filled into columns.
+type waitingRows struct {
+	lines    []rating.Line
+	ids      []byte // of lines
+	payers   []payerLines
+	balances []payerBalance
+}
+
+func (w *waitingRows) forgetLines() { w.lines, w.ids, w.payers = w.lines[:0], w.ids[:0], w.payers[:0] }
+
+type payerLines struct {
+	payer int32
+	n     int
+}
+
 func (s *Shard) addLines(payer int32, res *rating.Result) error {
-	t := s.table(tableLines)
-	for lines := res.Lines; len(lines) > 0; {
+	w := s.waiting
+	if len(res.Lines) >= rowsAtOnce {
+		if err := s.flushLines(); err != nil {
+			return err
+		}
+		return s.fillLines([]payerLines{{payer, len(res.Lines)}}, res.Lines, res.IDs)
+	}
+	base, from := uint32(len(w.ids)), len(w.lines)
+	w.lines, w.ids = append(w.lines, res.Lines...), append(w.ids, res.IDs...)
+	for i := range w.lines[from:] {
+		l := &w.lines[from+i]
+		l.IDStart, l.IDEnd = l.IDStart+base, l.IDEnd+base
+	}
+	w.payers = append(w.payers, payerLines{payer, len(res.Lines)})
+	if len(w.lines) < rowsAtOnce {
+		return nil
+	}
+	return s.flushLines()
+}
+
+func (s *Shard) flushLines() error {
+	w := s.waiting
+	err := s.fillLines(w.payers, w.lines, w.ids)
+	w.forgetLines()
+	return err
+}
+
+func (s *Shard) fillLines(payers []payerLines, lines []rating.Line, ids []byte) error {
+	for len(lines) > 0 {
+		t := s.table(tableLines)
 		n := min(len(lines), t.room())
-		s.fillKeys(t.columns, payer, lines[:n])
+		payers = s.fillPayers(&t.columns[linePayer], payers, n)
+		s.fillKeys(t.columns, lines[:n])
 		s.fillDeductions(t, lines[:n])
 		s.fillExcess(t, lines[:n])
-		s.fillNumbers(t.columns, lines[:n], res.IDs)
+		s.fillNumbers(t.columns, lines[:n], ids)
 		if err := t.endRows(n); err != nil {
 			return err
 		}
@@ -127,10 +175,22 @@ func (s *Shard) addLines(payer int32, res *rating.Result) error {
 	return nil
 }
 
-func (s *Shard) fillKeys(columns []column, payer int32, lines []rating.Line) {
+// fillPayers names the payers of so many lines, and gives those of the lines behind.
+func (s *Shard) fillPayers(column *column, payers []payerLines, lines int) []payerLines {
+	for lines > 0 {
+		n := min(lines, payers[0].n)
+		column.repeat(s.names, int64(payers[0].payer), n)
+		lines -= n
+		if payers[0].n -= n; payers[0].n == 0 {
+			payers = payers[1:]
+		}
+	}
+	return payers
+}
+
+func (s *Shard) fillKeys(columns []column, lines []rating.Line) {
 	n := s.names
 	columns[linePeriodStart].repeat(n, int64(n.period.Start), len(lines))
-	columns[linePayer].repeat(n, int64(payer), len(lines))
 	account, meter, kind := &columns[lineAccount], &columns[lineMeter], &columns[lineKind]
 	for i := range lines {
 		account.put(n, int64(lines[i].Account))

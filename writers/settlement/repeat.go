@@ -2,6 +2,7 @@ package settlement
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 
 	"drawdown/rating"
@@ -12,8 +13,12 @@ import (
 // and taken as it is where the next file of the shard begins with the same values: what depends on the values alone need
 // not be made of them again.
 
-// repeated is the first page of a column in the file that was written last.
+// repeated is what a column of the file that was written last may have in common with the next one: its dictionary, and in
+// balances the first page.
 type repeated struct {
+	small smallPage
+	pages bool // what follows counts
+
 	keys     []int64         // of the rows, where the column is keyed
 	decimals []rating.Amount // else
 
@@ -48,15 +53,18 @@ func (o *Output) repeatsOf(shard int) *repeats {
 		}
 	}
 	of := &repeats{}
-	of[tableBalances] = make([]repeated, len(balanceSpecs))
-	if len(o.repeats) >= mostRepeats {
+	for t := range tables {
+		of[t] = make([]repeated, len(tables[t].specs))
+		for i := range of[t] {
+			of[t][i].pages = table(t) == tableBalances
+		}
+	}
+	if len(o.repeats) >= 2*runtime.GOMAXPROCS(0) {
 		o.repeats = slices.Delete(o.repeats, 0, 1)
 	}
 	o.repeats = append(o.repeats, shardRepeats{shard, of})
 	return of
 }
-
-const mostRepeats = 16
 
 type shardRepeats struct {
 	shard   int
@@ -66,7 +74,7 @@ type shardRepeats struct {
 // takeRepeated adds the remembered page to the chunk, if it has the values at hand and no page came before it.
 func (c *column) takeRepeated() bool {
 	r := c.repeated
-	if r == nil || c.dictPages+c.plainPages > 0 || c.digest != 0 {
+	if r == nil || !r.pages || c.dictPages+c.plainPages > 0 || c.digest != 0 {
 		return false
 	}
 	r.whole, r.repeatsPage = false, false
@@ -88,7 +96,7 @@ func (c *column) takeRepeated() bool {
 // rememberValues keeps the values of a first page before they are encoded, and gives keys their indexes. A page that comes
 // behind a repeated one needs the dictionary of that.
 func (c *column) rememberValues(n *names) {
-	if r := c.repeated; r != nil {
+	if r := c.repeated; r != nil && r.pages {
 		if r.repeatsPage {
 			c.restoreDictionary(n)
 		}
@@ -113,7 +121,7 @@ func (c *column) restoreDictionary(n *names) {
 
 // rememberPage keeps the page that the remembered values have become, which is the only one of the chunk so far.
 func (c *column) rememberPage() {
-	if r := c.repeated; r != nil && r.whole && c.dictPages+c.plainPages == 1 {
+	if r := c.repeated; r != nil && r.pages && r.whole && c.dictPages+c.plainPages == 1 {
 		r.page, r.uncompressed, r.digest, r.coded = append(r.page[:0], c.pages...), c.uncompressed, c.digest, c.coded
 	}
 }
@@ -121,7 +129,11 @@ func (c *column) rememberPage() {
 // endDictionary gives the dictionary's page and the bounds of its entries.
 func (c *column) endDictionary(e *encoder, n *names) (page []byte, low, high []byte, err error) {
 	r := c.repeated
-	if r != nil && r.repeatsPage {
+	if r == nil || !r.pages {
+		page, err = c.dictionaryPage(e)
+		return page, c.low, c.high, err
+	}
+	if r.repeatsPage {
 		if d := r.dictionary; d != nil {
 			c.uncompressed += d.uncompressed
 			return d.page, d.low, d.high, nil
@@ -133,11 +145,8 @@ func (c *column) endDictionary(e *encoder, n *names) (page []byte, low, high []b
 	if page, err = c.dictionaryPage(e); err != nil {
 		return nil, nil, nil, err
 	}
-	if c.coding == keyed && len(c.keys) > 0 && c.logical != decimalType {
-		low, high = c.bounds()
+	if r.whole && c.dictPages == 1 && len(r.page) > 0 {
+		r.dictionary = &dictionaryPage{bytes.Clone(page), c.uncompressed - before, c.low, c.high}
 	}
-	if r != nil && r.whole && c.dictPages == 1 && len(r.page) > 0 {
-		r.dictionary = &dictionaryPage{bytes.Clone(page), c.uncompressed - before, low, high}
-	}
-	return page, low, high, nil
+	return page, c.low, c.high, nil
 }

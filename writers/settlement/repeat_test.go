@@ -10,8 +10,8 @@ import (
 	"drawdown/rating"
 )
 
-// TestBytesDoNotDependOnFilesBefore writes balances period by period to one output, where pages repeat those of the period
-// before, and each to an output of its own: they must be the same bytes, and hold what was written.
+// TestBytesDoNotDependOnFilesBefore writes balances and lines period by period to one output, where pages and dictionaries
+// repeat those of the period before, and each to an output of its own: they must be the same bytes, and hold what was written.
 func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 	const page = pageRows / 2 // payers, of two packages each
 	w := newWorld(7, 2*page+10, 1)
@@ -63,6 +63,14 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 				}
 				res.Balances = append(res.Balances, b)
 			}
+			if payer%3 == 0 && payer < 60 {
+				meter := payer / 3 * int32(i/3) % 5
+				res.IDs = fmt.Appendf(nil, "record-%d", payer)
+				res.Lines = append(res.Lines, rating.Line{
+					EventTime: p.Start + rating.Instant(i), Account: payer, Meter: meter, Package: 2 * payer, Price: rating.None, Quantity: 3, Consumed: 3,
+					RemainingBefore: 10, RemainingAfter: 7, LineNo: 1, IDEnd: uint32(len(res.IDs)),
+				})
+			}
 			if err := s.Append(payer, &res); err != nil {
 				t.Fatal(err)
 			}
@@ -73,9 +81,13 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 		if err := r.Check(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		content, err := os.ReadFile(filepath.Join(o.name, r.dir, "balances-000.parquet"))
-		if err != nil {
-			t.Fatal(err)
+		var content []byte
+		for _, name := range []string{"balances-000.parquet", "lines-000.parquet"} {
+			file, err := os.ReadFile(filepath.Join(o.name, r.dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = append(content, file...)
 		}
 		return content
 	}

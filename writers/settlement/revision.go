@@ -26,6 +26,8 @@ type Output struct {
 
 	mu      sync.Mutex
 	spare   [tableCount][]*tableFile
+	buffers [][]byte
+	waiting []*waitingRows
 	repeats []shardRepeats
 	latest  *names
 }
@@ -146,6 +148,7 @@ type Shard struct {
 	open     [tableCount]*openTable
 	tally    *tally // which is kept longer than the shard
 	repeats  *repeats
+	waiting  *waitingRows
 }
 
 type openTable struct {
@@ -157,7 +160,10 @@ type openTable struct {
 // Shard starts a part of the revision, of results in the numbers of a catalog, or of a part of it, that has the packages.
 func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
 	sums := newTally(r.names)
-	return &Shard{revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums, repeats: r.output.repeatsOf(i)}
+	return &Shard{
+		revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums,
+		repeats: r.output.repeatsOf(i), waiting: r.output.waitingRows(),
+	}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -232,6 +238,7 @@ func (r *Revision) create(t table, name string, names *names, repeated []repeate
 
 // finish completes a file.
 func (r *Revision) finish(t table, shard int, o *openTable, sums *tally) error {
+	o.gathered = append(r.output.buffer(), o.gathered...)
 	err := o.end()
 	if err != nil {
 		err = errors.Join(err, o.file.Close())
@@ -266,9 +273,43 @@ func (o *Output) take(t table) *tableFile {
 	return newTableFile(tables[t].specs, tables[t].sort)
 }
 
+// buffer gives memory to gather a file in.
+func (o *Output) buffer() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.buffers)
+	if n == 0 {
+		return nil
+	}
+	last := o.buffers[n-1]
+	o.buffers = o.buffers[:n-1]
+	return last
+}
+
+func (o *Output) waitingRows() *waitingRows {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.waiting)
+	if n == 0 {
+		return &waitingRows{}
+	}
+	last := o.waiting[n-1]
+	o.waiting = o.waiting[:n-1]
+	return last
+}
+
+func (o *Output) giveBackRows(w *waitingRows) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting = append(o.waiting, w)
+	w.forgetLines()
+	w.balances = w.balances[:0]
+}
+
 func (o *Output) giveBack(t table, file *tableFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.buffers, file.gathered = append(o.buffers, file.gathered[:0]), nil
 	file.out, file.groups, file.names = nil, nil, nil
 	for i := range file.columns {
 		file.columns[i].repeated = nil
@@ -278,6 +319,14 @@ func (o *Output) giveBack(t table, file *tableFile) {
 
 // Close completes the shard's files; after an error it only lets go of them, and gives the error again.
 func (s *Shard) Close() error {
+	if s.waiting == nil {
+		return s.failed // it is closed
+	}
+	if s.failed == nil {
+		s.failed = errors.Join(s.flushLines(), s.flushBalances())
+	}
+	s.revision.output.giveBackRows(s.waiting)
+	s.waiting = nil
 	for t, open := range s.open {
 		if open == nil {
 			continue

@@ -147,43 +147,76 @@ var balanceSpecs = []spec{
 	balanceState:       {"state", textType, keyed, 0, stateEntry},
 }
 
+// payerBalance is a balance that has not been filled into columns.
+type payerBalance struct {
+	rating.Balance
+	payer int32
+}
+
 func (s *Shard) addBalances(payer int32, balances []rating.Balance) error {
-	t, n := s.table(tableBalances), s.names
-	c := t.columns
 	for i := range balances {
 		b := &balances[i]
 		if i > 0 && s.compareBalances(&balances[i-1], b) >= 0 {
 			return fmt.Errorf("balance of package %q comes after its place in the order of balances",
-				n.Catalog.Packages[b.Package].ID)
+				s.names.Catalog.Packages[b.Package].ID)
 		}
-		for _, key := range [...]struct {
-			column int
-			key    int64
-		}{
-			{balancePeriodStart, int64(n.period.Start)},
-			{balancePeriodEnd, int64(n.period.End)},
-			{balancePayer, int64(payer)},
-			{balanceAccount, int64(n.packageAccount[b.Package])},
-			{balancePackage, int64(b.Package)},
-			{balanceCycleStart, int64(b.CycleStart)},
-			{balanceCycleEnd, int64(b.CycleEnd)},
-			{balanceState, int64(b.State)},
+		if s.waiting.balances = append(s.waiting.balances, payerBalance{*b, payer}); len(s.waiting.balances) >= rowsAtOnce {
+			if err := s.flushBalances(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Shard) flushBalances() error {
+	for rows := s.waiting.balances; len(rows) > 0; {
+		t := s.table(tableBalances)
+		n := min(len(rows), t.room())
+		s.fillBalances(t.columns, rows[:n])
+		if err := t.endRows(n); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	s.waiting.balances = s.waiting.balances[:0]
+	return nil
+}
+
+func (s *Shard) fillBalances(c []column, rows []payerBalance) {
+	n := s.names
+	columns := [...]int{
+		balancePeriodStart, balancePeriodEnd, balancePayer, balanceAccount, balancePackage, balanceCycleStart, balanceCycleEnd, balanceState,
+	}
+	var keys [len(columns)][]int64
+	var decimals [balanceClosing - balanceQuota + 1][]rating.Amount
+	for j, column := range columns {
+		keys[j] = c[column].later
+	}
+	for j := range decimals {
+		decimals[j] = c[balanceQuota+j].decimals
+	}
+	for i := range rows {
+		b := &rows[i]
+		for j, key := range [...]int64{
+			int64(n.period.Start), int64(n.period.End), int64(b.payer), int64(n.packageAccount[b.Package]), int64(b.Package),
+			int64(b.CycleStart), int64(b.CycleEnd), int64(b.State),
 		} {
-			column := &c[key.column]
-			column.later = append(column.later, key.key)
+			keys[j] = append(keys[j], key)
 		}
 		scale := int(n.packageScale[b.Package])
 		for j, quantity := range [...]int64{
 			b.Quota, b.Opening, b.Granted, b.RolledOver, b.Deducted, b.Expired, b.Revoked, b.Closing,
 		} {
-			column := &c[balanceQuota+j]
-			column.decimals = append(column.decimals, rating.DecimalOf(quantity, scale))
-		}
-		if err := t.endRows(1); err != nil {
-			return err
+			decimals[j] = append(decimals[j], rating.DecimalOf(quantity, scale))
 		}
 	}
-	return nil
+	for j, column := range columns {
+		c[column].later = keys[j]
+	}
+	for j := range decimals {
+		c[balanceQuota+j].decimals = decimals[j]
+	}
 }
 
 func (s *Shard) compareBalances(a, b *rating.Balance) int {

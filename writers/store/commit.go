@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -27,11 +28,11 @@ type Commit struct {
 
 // PeriodCommit is a revision that becomes current. Periods come oldest first.
 type PeriodCommit struct {
-	Revision // State, Token, RunID and IsCurrent are set by the commit
+	Revision // State, Token, RunID, NoticesSince and IsCurrent are set by the commit
 	Shards   []ShardState
 	Notices  []Notice
 	// Keeps says that the notices of the revision before stay as they are, but for those of Sought, which stay where Notices
-	// has them.
+	// has them. Else all that stand are sought.
 	Keeps  bool
 	Sought []string
 }
@@ -159,6 +160,7 @@ type commitWriter struct {
 	c        *Commit
 	tx       *sqlx.Tx
 	complete bool // all is written but COMMIT
+	finders  map[string]rating.Instant
 }
 
 func (w *commitWriter) step(name string) error {
@@ -246,15 +248,21 @@ func (w *commitWriter) revision(ctx context.Context, r *Revision) error {
 		return fmt.Errorf("it ends at %v, but was settled before until %v; settlement.period and time_zone must stay as they are",
 			r.PeriodEnd, period.End)
 	}
+	r.NoticesSince = r.Revision
+	err = w.tx.GetContext(ctx, &r.NoticesSince, w.tx.Rebind(`SELECT notices_since FROM revision WHERE period_start = ? AND is_current = 1`), r.PeriodStart)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
 	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE revision SET is_current = 0 WHERE period_start = ? AND is_current = 1`), r.PeriodStart)
 	if err != nil {
 		return err
 	}
 	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`INSERT INTO revision (period_start, revision, token, run_id, manifest_key,
 		manifest_sha256, previous_manifest_sha256, config_sha256, catalog_sha256, opening_sha256, closing_sha256,
-		shards, payers, packages, notices, totals, is_current) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`),
+		shards, payers, packages, notices, totals, notices_since, is_current)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`),
 		r.PeriodStart, r.Revision, w.c.Lease.Token, w.c.RunID, r.ManifestKey, r.ManifestSHA256, r.PreviousManifestSHA256,
-		r.ConfigSHA256, r.CatalogSHA256, r.OpeningSHA256, r.ClosingSHA256, r.Shards, r.Payers, r.Packages, r.Notices, r.Totals)
+		r.ConfigSHA256, r.CatalogSHA256, r.OpeningSHA256, r.ClosingSHA256, r.Shards, r.Payers, r.Packages, r.Notices, r.Totals, r.NoticesSince)
 	return err
 }
 

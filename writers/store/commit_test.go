@@ -215,6 +215,7 @@ func testCommitIsVisibleWhole(t *testing.T, db database) {
 	want := []Revision{first.Revision, second.Revision}
 	for i := range want {
 		want[i].State, want[i].Token, want[i].RunID, want[i].IsCurrent = PeriodSettled, 1, id, true
+		want[i].NoticesSince = 1
 	}
 	if diff := cmp.Diff(want, periods); diff != "" {
 		t.Error(diff)

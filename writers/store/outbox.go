@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 
 	"drawdown/rating"
@@ -12,9 +13,9 @@ import (
 )
 
 // heldByNobody tells a row of the outbox that no current revision stands behind: it was withdrawn, found by a revision that
-// is no longer current, or found ahead of the settlement (revision 0).
+// is no longer current, and not by those that followed, or found ahead of the settlement (revision 0).
 const heldByNobody = `(outbox.withdrawn_run <> 0 OR NOT EXISTS (SELECT 1 FROM revision WHERE revision.period_start = outbox.period_start
-	AND revision.revision = outbox.revision AND revision.is_current = 1))`
+	AND outbox.revision BETWEEN revision.notices_since AND revision.revision AND revision.is_current = 1))`
 
 // takeOver gives a row of the outbox to whoever finds it now. A notice that comes back after it was withdrawn unsent is
 // pending again; one that was sent is never sent again, and says what it said then.
@@ -27,57 +28,159 @@ const takeOver = ` ON CONFLICT (dedup_key) DO UPDATE SET period_start = excluded
 	record_id = CASE WHEN outbox.state IN ('pending', 'withdrawn') THEN excluded.record_id ELSE outbox.record_id END
 	WHERE ` + heldByNobody
 
+// foundNotices are the notices of a period of a commit.
+type foundNotices struct {
+	*PeriodCommit
+	put []Notice // those of Notices that the outbox does not have as they are
+}
+
 // outbox puts in what the revisions found, once each, and withdraws what they no longer find (R6.4). The revisions are the
 // current ones by now.
 func (w *commitWriter) outbox(ctx context.Context) error {
-	for _, do := range []func(context.Context, *PeriodCommit) error{w.keepNotices, w.forgetElsewhere, w.putNotices, w.withdraw} {
-		for i := range w.c.Periods {
-			if err := do(ctx, &w.c.Periods[i]); err != nil {
-				return fmt.Errorf("period %s: %w", w.c.Periods[i].PeriodName, err)
+	periods := make([]foundNotices, len(w.c.Periods))
+	w.finders = findersOf(w.c.Periods)
+	for i := range periods {
+		periods[i] = foundNotices{&w.c.Periods[i], w.c.Periods[i].Notices}
+	}
+	for _, do := range []func(context.Context, *foundNotices) error{w.holdNotices, w.forgetElsewhere, w.putNotices, w.withdraw} {
+		for i := range periods {
+			if err := do(ctx, &periods[i]); err != nil {
+				return fmt.Errorf("period %s: %w", periods[i].PeriodName, err)
 			}
 		}
 	}
 	return nil
 }
 
-// keepNotices hands on what the revision before has found, but for what is sought again.
-func (w *commitWriter) keepNotices(ctx context.Context, p *PeriodCommit) error {
-	if !p.Keeps {
+// findersOf gives the first period that has found a notice, for notices that several have found.
+func findersOf(periods []PeriodCommit) map[string]rating.Instant {
+	if len(periods) < 2 {
 		return nil
 	}
-	is, was := p.Revision.Revision, p.Revision.Revision-1
-	for _, table := range []string{"outbox", "outbox_elsewhere"} {
-		held := ""
-		if table == "outbox" {
-			held = " AND withdrawn_run = 0"
-		}
-		_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE `+table+` SET revision = ? WHERE period_start = ? AND revision = ?`+held), is, p.PeriodStart, was)
-		if err != nil {
-			return err
-		}
-		err = inChunks(p.Sought, func(keys []string) error {
-			query, args, err := sqlx.In(`UPDATE `+table+` SET revision = ? WHERE dedup_key IN (?) AND period_start = ? AND revision = ?`, was, keys, p.PeriodStart, is)
-			if err == nil {
-				_, err = w.tx.ExecContext(ctx, w.tx.Rebind(query), args...)
-			}
-			return err
-		})
-		if err != nil {
-			return err
+	seed := maphash.MakeSeed()
+	var hashes []uint64
+	for i := range periods {
+		for n := range periods[i].Notices {
+			hashes = append(hashes, maphash.String(seed, periods[i].Notices[n].DedupKey))
 		}
 	}
-	return nil
+	slices.Sort(hashes)
+	several := map[uint64]bool{}
+	for i := 1; i < len(hashes); i++ {
+		if hashes[i-1] == hashes[i] {
+			several[hashes[i]] = true
+		}
+	}
+	if len(several) == 0 {
+		return nil
+	}
+	finders := map[string]rating.Instant{}
+	for i := range periods {
+		for n := range periods[i].Notices {
+			key := periods[i].Notices[n].DedupKey
+			if _, known := finders[key]; !known && several[maphash.String(seed, key)] {
+				finders[key] = periods[i].PeriodStart
+			}
+		}
+	}
+	return finders
 }
 
-// forgetElsewhere removes what earlier revisions of a period had found beside other periods.
-func (w *commitWriter) forgetElsewhere(ctx context.Context, p *PeriodCommit) error {
-	_, err := w.tx.ExecContext(ctx, w.tx.Rebind(`DELETE FROM outbox_elsewhere WHERE period_start = ? AND revision < ?`), p.PeriodStart, p.Revision.Revision)
-	return err
+// heldNotice is a row of the outbox that the revision before has found.
+type heldNotice struct {
+	DedupKey         string `db:"dedup_key"`
+	Meter, Remaining string
+	RecordID         string `db:"record_id"`
+	At               rating.Instant
+	Inbox, Sent      bool
 }
 
-func (w *commitWriter) putNotices(ctx context.Context, p *PeriodCommit) error {
-	taken, err := insertNotices(ctx, w.tx, w.c.RunID, p.Notices, p.PeriodStart, p.Revision.Revision)
-	if err == nil && taken < int64(len(p.Notices)) {
+// says tells whether the row would stay as it is if the notice were put in again.
+func (h *heldNotice) says(n *Notice) bool {
+	return (h.Inbox || !n.Inbox) && (h.Sent || h.At == n.At && h.Meter == n.Meter && h.Remaining == n.Remaining && h.RecordID == n.RecordID)
+}
+
+// holdNotices leaves rows alone that the revision before has found, and this one finds again as they are; nobody holds the
+// others until they are found. What was not sought stays.
+func (w *commitWriter) holdNotices(ctx context.Context, p *foundNotices) error {
+	if p.NoticesSince == p.Revision.Revision {
+		return nil // it is the first
+	}
+	found := make(map[string]*Notice, len(p.Notices))
+	for i := range p.Notices {
+		found[p.Notices[i].DedupKey] = &p.Notices[i]
+	}
+	var loose []string
+	err := w.eachHeld(ctx, p, func(h *heldNotice) {
+		finder, several := w.finders[h.DedupKey]
+		if n := found[h.DedupKey]; n != nil && h.says(n) && (!several || finder == p.PeriodStart) {
+			delete(found, h.DedupKey)
+			return
+		}
+		loose = append(loose, h.DedupKey)
+	})
+	if err != nil {
+		return err
+	}
+	p.put = make([]Notice, 0, len(found))
+	for i := range p.Notices {
+		if found[p.Notices[i].DedupKey] != nil {
+			p.put = append(p.put, p.Notices[i])
+		}
+	}
+	return inChunks(loose, func(keys []string) error {
+		return execIn(ctx, w.tx, `UPDATE outbox SET revision = 0 WHERE dedup_key IN (?)`, keys)
+	})
+}
+
+// eachHeld visits the rows that the revision before has found; of one that keeps them, those that are sought.
+func (w *commitWriter) eachHeld(ctx context.Context, p *foundNotices, visit func(*heldNotice)) error {
+	const held = `SELECT dedup_key, meter, remaining, record_id, at, CASE WHEN inbox_read_at IS NULL THEN 0 ELSE 1 END AS inbox,
+		CASE WHEN state = 'pending' THEN 0 ELSE 1 END AS sent
+		FROM outbox WHERE period_start = ? AND revision >= ? AND revision < ? AND withdrawn_run = 0`
+	if !p.Keeps {
+		return w.eachOf(ctx, visit, held, p.PeriodStart, p.NoticesSince, p.Revision.Revision)
+	}
+	return inChunks(p.Sought, func(keys []string) error {
+		query, args, err := sqlx.In(held+` AND dedup_key IN (?)`, p.PeriodStart, p.NoticesSince, p.Revision.Revision, keys)
+		if err != nil {
+			return err
+		}
+		return w.eachOf(ctx, visit, query, args...)
+	})
+}
+
+func (w *commitWriter) eachOf(ctx context.Context, visit func(*heldNotice), query string, args ...any) (err error) {
+	rows, err := w.tx.QueryxContext(ctx, w.tx.Rebind(query), args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var h heldNotice
+	for rows.Next() {
+		if err := rows.Scan(&h.DedupKey, &h.Meter, &h.Remaining, &h.RecordID, &h.At, &h.Inbox, &h.Sent); err != nil {
+			return err
+		}
+		visit(&h)
+	}
+	return rows.Err()
+}
+
+// forgetElsewhere removes what earlier revisions of a period had found beside other periods, and this one has sought.
+func (w *commitWriter) forgetElsewhere(ctx context.Context, p *foundNotices) error {
+	const those = `DELETE FROM outbox_elsewhere WHERE period_start = ? AND revision < ?`
+	if !p.Keeps {
+		_, err := w.tx.ExecContext(ctx, w.tx.Rebind(those), p.PeriodStart, p.Revision.Revision)
+		return err
+	}
+	return inChunks(p.Sought, func(keys []string) error {
+		return execIn(ctx, w.tx, those+` AND dedup_key IN (?)`, p.PeriodStart, p.Revision.Revision, keys)
+	})
+}
+
+func (w *commitWriter) putNotices(ctx context.Context, p *foundNotices) error {
+	taken, err := insertNotices(ctx, w.tx, w.c.RunID, p.put, p.PeriodStart, p.Revision.Revision)
+	if err == nil && taken < int64(len(p.put)) {
 		err = w.putElsewhere(ctx, p)
 	}
 	return err
@@ -108,12 +211,12 @@ func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice
 }
 
 // putElsewhere writes down which notices the outbox holds for another period, whose current revision has them too.
-func (w *commitWriter) putElsewhere(ctx context.Context, p *PeriodCommit) error {
-	byKey := make(map[string]*Notice, len(p.Notices))
-	keys := make([]string, len(p.Notices))
-	for i := range p.Notices {
-		keys[i] = p.Notices[i].DedupKey
-		byKey[keys[i]] = &p.Notices[i]
+func (w *commitWriter) putElsewhere(ctx context.Context, p *foundNotices) error {
+	byKey := make(map[string]*Notice, len(p.put))
+	keys := make([]string, len(p.put))
+	for i := range p.put {
+		keys[i] = p.put[i].DedupKey
+		byKey[keys[i]] = &p.put[i]
 	}
 	return inChunks(keys, func(keys []string) error {
 		query, args, err := sqlx.In(`SELECT dedup_key FROM outbox WHERE dedup_key IN (?) AND NOT (period_start = ? AND revision = ?)`,
@@ -134,7 +237,7 @@ func (w *commitWriter) putElsewhere(ctx context.Context, p *PeriodCommit) error 
 }
 
 // withdraw takes back what a period no longer finds. Where another one has found it too, it is held for that one.
-func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
+func (w *commitWriter) withdraw(ctx context.Context, p *foundNotices) error {
 	const gone = ` period_start = ? AND revision < ? AND withdrawn_run = 0`
 	var handed []struct {
 		DedupKey         string `db:"dedup_key"`
@@ -146,7 +249,7 @@ func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
 	}
 	err := w.tx.SelectContext(ctx, &handed, w.tx.Rebind(`SELECT dedup_key, MIN(period_start) AS period FROM outbox_elsewhere
 		WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.dedup_key = outbox_elsewhere.dedup_key AND outbox.period_start = ?
-		AND outbox.revision < ? AND withdrawn_run = 0) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.Revision.Revision)
+		AND outbox.revision < ? AND withdrawn_run = 0) GROUP BY dedup_key ORDER BY dedup_key`), p.PeriodStart, p.NoticesSince)
 	if err != nil {
 		return err
 	}
@@ -169,13 +272,17 @@ func (w *commitWriter) withdraw(ctx context.Context, p *PeriodCommit) error {
 		}
 	}
 	_, err = w.tx.ExecContext(ctx, w.tx.Rebind(`UPDATE outbox SET withdrawn_run = ?,
-		state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END WHERE`+gone), w.c.RunID, p.PeriodStart, p.Revision.Revision)
+		state = CASE WHEN state = 'pending' THEN 'withdrawn' ELSE state END WHERE`+gone), w.c.RunID, p.PeriodStart, p.NoticesSince)
 	return err
 }
 
 // countFound counts the notices of a revision, wherever they stand.
-const countFound = `(SELECT COUNT(*) FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0)
-	+ (SELECT COUNT(*) FROM outbox_elsewhere WHERE period_start = ? AND revision = ?)`
+const countFound = `(SELECT COUNT(*) FROM outbox JOIN revision ON revision.period_start = outbox.period_start
+		AND outbox.revision BETWEEN revision.notices_since AND revision.revision
+		WHERE revision.period_start = ? AND revision.revision = ? AND withdrawn_run = 0)
+	+ (SELECT COUNT(*) FROM outbox_elsewhere e JOIN revision ON revision.period_start = e.period_start
+		AND e.revision BETWEEN revision.notices_since AND revision.revision
+		WHERE revision.period_start = ? AND revision.revision = ?)`
 
 // Ahead is notices that are due in periods that no settlement has reached yet, found from what the newest settled one left.
 type Ahead struct {

@@ -3,6 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"drawdown/rating"
@@ -255,5 +258,83 @@ func testKeptNoticesStay(t *testing.T, db database) {
 	}
 	if diff := cmp.Diff(outboxes[0], outboxes[1]); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOutboxFollowsAnyHistory: whatever backfills find, move and no longer find, whole or in part, the outbox has of each day
+// what its current revision has found, and as it has found it; and it has withdrawn what none has.
+func TestOutboxFollowsAnyHistory(t *testing.T) { onEach(t, testOutboxFollowsAnyHistory) }
+
+func testOutboxFollowsAnyHistory(t *testing.T, db database) {
+	const days, keys, steps = 3, 8, 40
+	random := rand.New(rand.NewPCG(7, 7))
+	b := newBooks(t, db.fresh(t))
+	revision, founds := [days + 1]int{}, [days + 1]map[string]string{} // what each remains at, by key
+	for step := range steps {
+		first, keeps := 1+random.IntN(days), step%2 == 1
+		if step == 0 {
+			first = 1
+		}
+		var commits []PeriodCommit
+		for n := first; n <= days; n++ {
+			found := map[string]string{}
+			var sought []string
+			for k := range keys {
+				key := fmt.Sprintf("k%d", k)
+				was, is := founds[n][key], ""
+				if random.IntN(3) == 0 {
+					is = fmt.Sprint(random.IntN(2))
+				}
+				touched := !keeps || k%2 == 1
+				if random.IntN(2) == 0 || !touched {
+					is = was
+				}
+				if touched && was != "" {
+					sought = append(sought, key)
+				}
+				if is != "" {
+					found[key] = is
+				}
+			}
+			before := Hash{}
+			if n > 1 {
+				before = Hash{byte(n - 1), byte(revision[n-1])}
+			}
+			revision[n]++
+			c := day(t, n, revision[n], before)
+			c.Revision.Notices = int64(len(found))
+			for _, key := range slices.Sorted(maps.Keys(found)) {
+				if !keeps || key[1]%2 == 1 {
+					c.Notices = append(c.Notices, day(t, n, 1, before, key).Notices...)
+					c.Notices[len(c.Notices)-1].Remaining = found[key]
+				}
+			}
+			c.Keeps, c.Sought = keeps, sought
+			commits, founds[n] = append(commits, c), found
+		}
+		b.commit(commits...)
+		b.sound()
+		told := map[string]bool{}
+		for n := 1; n <= days; n++ {
+			got := map[string]string{}
+			err := b.s.KeptNotices(t.Context(), rating.Instant(n)*1440*minute, func(k *KeptNotice) error {
+				if k.Revision != revision[n] {
+					t.Errorf("step %d, day %d: %s is of revision %d, not %d", step, n, k.DedupKey, k.Revision, revision[n])
+				}
+				got[k.DedupKey], told[k.DedupKey] = k.Remaining, true
+				return nil
+			})
+			if diff := cmp.Diff(founds[n], got); diff != "" || err != nil {
+				t.Fatalf("step %d, day %d: %v %s", step, n, err, diff)
+			}
+			kinds, err := b.s.NoticeKinds(t.Context(), rating.Instant(n)*1440*minute, revision[n])
+			if err != nil || kinds["usage_alert"] != len(got) {
+				t.Fatalf("step %d, day %d: %v are counted, and %d are there: %v", step, n, kinds, len(got), err)
+			}
+		}
+		var pending []string
+		if err := b.s.read.Select(&pending, `SELECT dedup_key FROM outbox WHERE state = 'pending' AND withdrawn_run = 0`); err != nil || len(pending) != len(told) {
+			t.Fatalf("step %d: %v wait, but %v are found: %v", step, pending, told, err)
+		}
 	}
 }

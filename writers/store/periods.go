@@ -32,8 +32,9 @@ type Revision struct {
 	// and notices.
 	Shards, Payers, Packages, Notices int64
 
-	Totals    string // JSON
-	IsCurrent bool   `db:"is_current"`
+	Totals       string // JSON
+	NoticesSince int    `db:"notices_since"` // the oldest revision whose rows of the outbox still say what this one has found
+	IsCurrent    bool   `db:"is_current"`
 }
 
 // States of a period that has been settled.

@@ -89,13 +89,15 @@ func (s *Store) KeptNotices(ctx context.Context, periodStart rating.Instant, vis
 		return fmt.Errorf("load the outbox from %s: %w", s.name, err)
 	}
 	defer func() { err = errors.Join(err, rollback(tx)) }()
+	const finder = `CASE WHEN found.revision BETWEEN r.notices_since AND r.revision THEN r.revision ELSE found.revision END`
+	const current = ` LEFT JOIN revision r ON r.period_start = found.period_start AND r.is_current = 1 `
 	rows, err := tx.QueryxContext(ctx, tx.Rebind(`SELECT dedup_key, kind, account, package, meter, cycle_start, threshold_type,
-		threshold, remaining, record_id, at, revision, CASE WHEN state = 'pending' THEN 0 ELSE 1 END
-		FROM outbox WHERE period_start = ? AND withdrawn_run = 0
+		threshold, remaining, record_id, at, `+finder+`, CASE WHEN state = 'pending' THEN 0 ELSE 1 END
+		FROM outbox found`+current+`WHERE found.period_start = ? AND withdrawn_run = 0
 		UNION ALL
-		SELECT o.dedup_key, o.kind, o.account, o.package, e.meter, o.cycle_start, o.threshold_type,
-		o.threshold, e.remaining, e.record_id, e.at, e.revision, 0
-		FROM outbox_elsewhere e JOIN outbox o ON o.dedup_key = e.dedup_key WHERE e.period_start = ?`), periodStart, periodStart)
+		SELECT o.dedup_key, o.kind, o.account, o.package, found.meter, o.cycle_start, o.threshold_type,
+		o.threshold, found.remaining, found.record_id, found.at, `+finder+`, 0
+		FROM outbox_elsewhere found JOIN outbox o ON o.dedup_key = found.dedup_key`+current+`WHERE found.period_start = ?`), periodStart, periodStart)
 	if err != nil {
 		return fmt.Errorf("load the outbox from %s: %w", s.name, err)
 	}
@@ -124,8 +126,11 @@ func (s *Store) NoticeKinds(ctx context.Context, periodStart rating.Instant, rev
 		Kind string
 		N    int
 	}](ctx, s, `SELECT kind, COUNT(*) AS n FROM (
-		SELECT kind FROM outbox WHERE period_start = ? AND revision = ? AND withdrawn_run = 0
-		UNION ALL SELECT o.kind FROM outbox_elsewhere e JOIN outbox o ON o.dedup_key = e.dedup_key WHERE e.period_start = ? AND e.revision = ?
+		SELECT kind FROM outbox o JOIN revision r ON r.period_start = o.period_start AND o.revision BETWEEN r.notices_since AND r.revision
+			WHERE r.period_start = ? AND r.revision = ? AND withdrawn_run = 0
+		UNION ALL SELECT o.kind FROM outbox_elsewhere e JOIN outbox o ON o.dedup_key = e.dedup_key
+			JOIN revision r ON r.period_start = e.period_start AND e.revision BETWEEN r.notices_since AND r.revision
+			WHERE r.period_start = ? AND r.revision = ?
 	) AS found GROUP BY kind`, periodStart, revision, periodStart, revision)
 	for _, c := range counts {
 		kinds[c.Kind] = c.N
@@ -140,10 +145,10 @@ func (s *Store) NoticeKinds(ctx context.Context, periodStart rating.Instant, rev
 // were not withdrawn. Revision 0 has found ahead of the settlement, and stands in no period that was settled.
 func (s *Store) StrayNotices(ctx context.Context) (n int64, err error) {
 	err = s.get(ctx, &n, `SELECT (SELECT COUNT(*) FROM outbox WHERE withdrawn_run = 0 AND NOT EXISTS (SELECT 1 FROM revision
-			WHERE revision.period_start = outbox.period_start AND revision.revision = outbox.revision AND is_current = 1)
+			WHERE revision.period_start = outbox.period_start AND outbox.revision BETWEEN notices_since AND revision.revision AND is_current = 1)
 			AND (revision > 0 OR EXISTS (SELECT 1 FROM period WHERE period.period_start = outbox.period_start)))
 		+ (SELECT COUNT(*) FROM outbox_elsewhere e WHERE NOT EXISTS (SELECT 1 FROM revision
-			WHERE revision.period_start = e.period_start AND revision.revision = e.revision AND is_current = 1))`)
+			WHERE revision.period_start = e.period_start AND e.revision BETWEEN notices_since AND revision.revision AND is_current = 1))`)
 	if err != nil {
 		return 0, fmt.Errorf("load the outbox from %s: %w", s.name, err)
 	}
