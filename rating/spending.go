@@ -68,7 +68,7 @@ func (c *Catalog) WithoutPrice(payer int32, within Period, bought []Purchase) []
 		}
 	}
 	var list []string
-	for _, index := range c.Accounts[payer].packages {
+	for _, index := range c.packagesOf[payer] {
 		p := &c.Packages[index]
 		terms := c.Terms(index, within.End)
 		if p.Source == Subscription && !paid[p.ID] && len(terms) > 0 && terms[len(terms)-1].End > within.Start {
