@@ -407,7 +407,11 @@ func amounts(byCurrency map[string]rating.Amount) []CurrencyAmount {
 
 // notices names what the notices of a period are about, for the outbox.
 func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver) []Outgoing {
-	var list []Outgoing
+	found := 0
+	for _, notices := range p.notices {
+		found += len(notices)
+	}
+	list := make([]Outgoing, 0, found)
 	if taken != nil {
 		for kind, n := range taken.Notices {
 			report.Notices[kind] += n

@@ -25,6 +25,8 @@ type gathered struct {
 	quarantine *quarantine
 	read       int64
 	absent     []Known // that were read before, can hold rows of the periods, and are not listed
+	freeing    sync.WaitGroup
+	freed      error
 	lateGathered
 }
 
@@ -127,7 +129,15 @@ func (g *gathered) isBad(number int32) bool {
 	return g.objects[object].bad || late && !g.objects[object].settlesLate
 }
 
-func (g *gathered) close() error { return errors.Join(g.shuffle.Close(), g.quarantine.close()) }
+// letGo frees the records, which are rated, while their lines are checked: a large temporary file takes a while to remove.
+func (g *gathered) letGo() {
+	g.freeing.Go(func() { g.freed = g.shuffle.Close() })
+}
+
+func (g *gathered) close() error {
+	g.freeing.Wait()
+	return errors.Join(g.freed, g.shuffle.Close(), g.quarantine.close())
+}
 
 // mayHold tells whether an object that was read before may have rows in the periods of the run.
 func (w *work) mayHold(k *Known) bool {

@@ -258,6 +258,7 @@ func (s *Settle) write(ctx context.Context, run *work, g *gathered, commit *Comm
 	if err != nil {
 		return revisions, err
 	}
+	g.letGo()
 	if err := s.balance(ctx, run, g, rated); err != nil {
 		return revisions, err
 	}

@@ -59,6 +59,7 @@ type SimulatedCase struct {
 	Name     string // empty: as it was
 	Periods  []PeriodCost
 	Bought   []rating.CountedPurchase
+	Free     map[string]bool        // packages that count as free, though they are to be paid for: no price is known
 	Meters   map[string]MeterReport // over all periods
 	Unpriced int64                  // records that have excess and no price
 }
@@ -112,7 +113,7 @@ func (s *Simulate) Run(ctx context.Context) (*Simulation, error) {
 	within := rating.Period{Start: s.Periods[0].Period.Start, End: s.Periods[len(s.Periods)-1].Period.End}
 	x := &simulating{Simulate: s, Simulation: &Simulation{Control: Control{Late: map[string]rating.Amount{}}}, objects: map[string]bool{}}
 	for _, name := range append([]string{""}, s.Offers...) {
-		x.Cases = append(x.Cases, SimulatedCase{Name: name, Meters: map[string]MeterReport{}})
+		x.Cases = append(x.Cases, SimulatedCase{Name: name, Meters: map[string]MeterReport{}, Free: map[string]bool{}})
 		x.spending = append(x.spending, rating.NewSpending(within))
 	}
 	err := x.run(ctx)

@@ -122,6 +122,9 @@ func (w *caseWork) finish(ctx context.Context, i, shard int, payer int32, settle
 	if cost.Packages, err = w.spending[w.number].Next(w.catalog, period.Period, bought, settler.Result.Balances); err != nil {
 		return fmt.Errorf("R1.5: what packages cost: %w", err)
 	}
+	for _, id := range w.catalog.WithoutPrice(payer, period.Period, bought) {
+		to.Free[id] = true
+	}
 	to.Periods = append(to.Periods, cost)
 	to.Unpriced += int64(len(settler.Result.Unpriced))
 	for m := range w.catalog.Meters {

@@ -58,6 +58,26 @@ func (c *Catalog) Purchases(payer int32, until Instant) []Purchase {
 	return list
 }
 
+// WithoutPrice gives the packages of a payer that are to be paid for by their source, are in force within a period, and of
+// which no purchase says what was paid.
+func (c *Catalog) WithoutPrice(payer int32, within Period, bought []Purchase) []string {
+	paid := map[string]bool{}
+	for i := range bought {
+		for _, id := range bought[i].Packages {
+			paid[id] = true
+		}
+	}
+	var list []string
+	for _, index := range c.Accounts[payer].packages {
+		p := &c.Packages[index]
+		terms := c.Terms(index, within.End)
+		if p.Source == Subscription && !paid[p.ID] && len(terms) > 0 && terms[len(terms)-1].End > within.Start {
+			list = append(list, p.ID)
+		}
+	}
+	return list
+}
+
 // Next counts a period more, and gives what it costs, by currency. Periods follow each other.
 func (s *Spending) Next(c *Catalog, period Period, bought []Purchase, balances []Balance) (map[string]Amount, error) {
 	for i := range balances {

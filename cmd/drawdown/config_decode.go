@@ -80,6 +80,11 @@ func (d *decoder) fill(into reflect.Value, node *yaml.Node, path string) {
 func (d *decoder) set(field reflect.Value, node *yaml.Node, key, where string) {
 	node = resolved(node)
 	d.where[key] = where
+	if file, secret := secretKeys[key]; secret && strings.HasPrefix(where, "line ") { // also where a variable stands for it
+		d.fault(where, key, "set DRAWDOWN_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+" in the environment, or name a file in "+file,
+			"secrets do not stand in this file")
+		return
+	}
 	if node.Tag == "!!null" {
 		d.fault(where, key, "write a value, or leave the key out", "the value is missing")
 		return

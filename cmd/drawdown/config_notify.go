@@ -210,12 +210,6 @@ func (c *Config) checkNotify(d *decoder) {
 			d.faultAt("notify."+key, "write 0 or more", "%d is not in 0..1000000", value)
 		}
 	}
-	for key, secret := range secretKeys {
-		if strings.HasPrefix(d.where[key], "line ") {
-			d.faultAt(key, "set DRAWDOWN_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+" in the environment, or name a file in "+secret,
-				"secrets do not stand in this file")
-		}
-	}
 	c.checkEmail(d)
 	c.checkSMS(d)
 	c.checkWebhook(d)

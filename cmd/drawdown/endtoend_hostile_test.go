@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 func TestHostileUsage(t *testing.T) {
 	s := emptySite(t)
 	s.configure("memory: 256MiB\nusage: {on_bad_object: quarantine}\n", "start: 2026-10-01", "max_quarantine: 100%")
-	s.write("catalog.yaml", []byte(plainCatalog))
+	s.write("catalog.yaml", []byte(strings.Replace(plainCatalog, "{id: calls}", "{id: calls}, {id: free}", 1)))
 	reasons := map[place]string{} // row 0 is the whole object
 	files := 10_000
 	if testing.Short() {
@@ -51,6 +52,16 @@ func TestHostileUsage(t *testing.T) {
 			}
 		}
 	}
+	var late strings.Builder // rows that look well, until they are compared or rated
+	for i := range files / 10 {
+		id, meter, reason := fmt.Sprint("twice-", i/3), "calls", "conflict"
+		if i%3 == 0 {
+			id, meter, reason = fmt.Sprint("free-", i), "free", "no_price"
+		}
+		fmt.Fprintf(&late, "{\"id\":%q,\"account\":\"acme\",\"meter\":%q,\"quantity\":%d,\"time\":\"2026-10-01T09:00:00Z\"}\n", id, meter, i+1)
+		reasons[place{"late.ndjson", int64(i + 1)}] = reason
+	}
+	s.write("usage/late.ndjson", []byte(late.String()))
 	s.write("usage/sound.csv", []byte("id,account,meter,quantity,time\nsound,acme,calls,7,2026-10-01T08:00:00Z\n"))
 
 	started := time.Now()

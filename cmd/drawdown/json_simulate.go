@@ -25,6 +25,7 @@ type simulatedCaseJSON struct {
 	Meters   []simulatedMeterJSON  `json:"meters"`
 	Unpriced int64                 `json:"unpriced"`
 	Bought   []simulatedBoughtJSON `json:"bought"`
+	Free     []string              `json:"free"`
 	Periods  []simulatedPeriodJSON `json:"periods"`
 }
 
@@ -109,7 +110,7 @@ func (s *simulated) json() simulationJSON {
 func (s *simulated) caseJSON(r ranked) simulatedCaseJSON {
 	c, costs, was := &s.Cases[r.number], s.costs(r.number), s.costs(0)
 	out := simulatedCaseJSON{
-		Name: s.name(r.number), Actual: r.number == 0, Rank: r.rank, Totals: totalsJSON(sumCosts(costs), sumCosts(was)), Unpriced: c.Unpriced,
+		Name: s.name(r.number), Actual: r.number == 0, Rank: r.rank, Totals: totalsJSON(sumCosts(costs), sumCosts(was)), Unpriced: c.Unpriced, Free: append([]string{}, keysOf(c.Free)...),
 		Accounts: []simulatedChargeJSON{}, Meters: []simulatedMeterJSON{}, Bought: []simulatedBoughtJSON{},
 	}
 	charges := sumByAccount(costs)

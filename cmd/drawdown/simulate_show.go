@@ -61,6 +61,13 @@ func (s *simulated) noteCase(t *table, r ranked) {
 	if partly := s.partly(r.number); partly != "" {
 		notes = append(notes, partly)
 	}
+	if free := keysOf(s.Cases[r.number].Free); len(free) > 0 {
+		more := ""
+		if len(free) > 3 {
+			more = fmt.Sprintf(" and %d more", len(free)-3)
+		}
+		notes = append(notes, "counted as free, since no price is known: "+strings.Join(free[:min(3, len(free))], ", ")+more)
+	}
 	if len(notes) > 0 {
 		t.note(strings.Join(notes, "; "))
 	}

@@ -161,6 +161,7 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 			Shard: n, SHA256: s.SHA256, Payers: int64(s.Payers), Packages: int64(s.Packages), Content: s.Blob,
 		})
 	}
+	out.Notices = make([]store.Notice, 0, len(p.Notices))
 	for i := range p.Notices {
 		out.Notices = append(out.Notices, l.config.noticeRow(l.catalog.Catalog, &p.Notices[i]))
 	}

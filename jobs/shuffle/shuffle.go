@@ -258,11 +258,12 @@ func (s *Shuffle) emptyPartition(p *partition) error {
 // Spilled is how many bytes were written to the temp file so far.
 func (s *Shuffle) Spilled() int64 { return s.file.end.Load() }
 
-// Close removes the temp file. The shuffle and its cursors are of no use any more.
+// Close removes the temp file. No cursor may be open, and none can be opened any more; what the cursors found out is still
+// there to be asked for, also meanwhile.
 func (s *Shuffle) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.pieces, s.lanes, s.idle, s.scratch = nil, nil, nil, nil
+	s.mu.Unlock()
 	return s.file.close()
 }
 
