@@ -37,8 +37,8 @@ type TakenOver struct {
 	Amounts []CurrencyAmount
 	Lines   int64
 	Notices map[string]int // by kind; they stay in the outbox as they are
-	// Sought are the keys of the standing notices of all other shards: these stay only where they are found again.
-	Sought []string
+	// Sought are the standing notices of all other shards: these stay only where they are found again.
+	Sought []BookedNotice
 }
 
 // untouched is what a batch of a backfill need not compute.

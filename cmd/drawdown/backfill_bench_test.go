@@ -49,18 +49,22 @@ func BenchmarkBackfill(b *testing.B) {
 						back.Standing = nil
 					}
 				}
+				var cost time.Duration
 				for b.Loop() {
 					b.StopTimer()
 					late++
 					s.write(fmt.Sprintf("usage/late-%d.ndjson", late), fmt.Appendf(nil, `{"id":"late-%d","account":"a00007","meter":"calls","quantity":1,"time":%q}`+"\n", late, spell(start)))
 					b.StartTimer()
+					before := processorTime()
 					pprof.Do(b.Context(), pprof.Labels("part", name), func(context.Context) {
 						report, _, err := s.app(now).backfill(s.config(), backfillPlan{from: rating.InstantOf(start), to: until})
 						if err != nil || len(report.Periods) != days {
 							b.Fatal(report, err)
 						}
 					})
+					cost += processorTime() - before
 				}
+				b.ReportMetric(cost.Seconds()/float64(b.N), "cpu-s/op")
 			})
 		}
 	}

@@ -61,7 +61,7 @@ func compareRevisions(before, after *published) (periodChange, error) {
 		Charges: []chargeChange{}, Packages: []packageChange{},
 	}
 	before, after = before.besides(after), after.besides(before)
-	charges, packages := map[[3]string]*chargeChange{}, map[[2]string]*packageChange{}
+	charges, packages := map[[3]string]*chargeChange{}, map[string]*packageChange{}
 	for _, side := range []struct {
 		p    *published
 		sign func(rating.Amount) rating.Amount
@@ -118,21 +118,21 @@ func addCharges(p *published, sign func(rating.Amount) rating.Amount, to map[[3]
 	return nil
 }
 
-func addBalances(p *published, sign func(rating.Amount) rating.Amount, to map[[2]string]*packageChange) error {
-	rows, err := p.balances()
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		row := &rows[i]
-		key := [2]string{row.Account, row.Package}
-		c := to[key]
-		if c == nil {
-			c = &packageChange{Account: row.Account, Package: row.Package}
-			to[key] = c
+func addBalances(p *published, sign func(rating.Amount) rating.Amount, to map[string]*packageChange) error {
+	for _, file := range p.files("balances") {
+		err := settlement.ReadMoved(file, func(m *settlement.Moved) error {
+			c := to[string(m.Package)]
+			if c == nil {
+				c = &packageChange{Account: string(m.Account), Package: string(m.Package)}
+				to[c.Package] = c
+			}
+			c.deducted, _ = c.deducted.Add(sign(m.Deducted))
+			c.closing, _ = c.closing.Add(sign(m.Closing))
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		c.deducted, _ = c.deducted.Add(sign(row.Deducted))
-		c.closing, _ = c.closing.Add(sign(row.Closing))
 	}
 	return nil
 }

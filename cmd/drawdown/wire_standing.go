@@ -176,7 +176,7 @@ func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.Standi
 // sought reads which notices are to be found again.
 func (s *standing) sought(ctx context.Context, name string, taken *jobs.TakenOver) error {
 	err := s.output.VerifyNotices(ctx, name, func(n *settlement.Notice) error {
-		taken.Sought = append(taken.Sought, n.DedupKey)
+		taken.Sought = append(taken.Sought, bookedNotice(n))
 		if taken.Notices[n.Kind]--; taken.Notices[n.Kind] <= 0 {
 			delete(taken.Notices, n.Kind)
 		}

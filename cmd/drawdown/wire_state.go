@@ -176,7 +176,6 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 	}}
 	out.Revision.Shards, out.Revision.Notices = int64(len(p.Shards)), int64(len(p.Notices))
 	if p.Taken != nil {
-		out.Keeps, out.Sought = true, p.Taken.Sought
 		for _, n := range p.Taken.Notices {
 			out.Revision.Notices += int64(n)
 		}
@@ -192,7 +191,37 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 	for i := range p.Notices {
 		out.Notices = append(out.Notices, l.config.noticeRow(&p.Notices[i]))
 	}
+	if p.Taken != nil {
+		out.Keeps = true
+		out.Notices, out.Sought = changedNotices(p.Taken.Sought, out.Notices)
+	}
 	return out, nil
+}
+
+// changedNotices leaves out what stands in the files as it was found again: it stands in the outbox likewise. It gives the
+// other notices, and the keys of the others that stand. What an account's inbox is to have is looked for there.
+func changedNotices(stands []jobs.BookedNotice, found []store.Notice) (others []store.Notice, sought []string) {
+	byKey := make(map[string]*jobs.BookedNotice, len(stands))
+	for i := range stands {
+		byKey[stands[i].DedupKey] = &stands[i]
+	}
+	for i := range found {
+		n := &found[i]
+		if was := byKey[n.DedupKey]; was == nil || n.Inbox || *was != (jobs.BookedNotice{
+			DedupKey: n.DedupKey, Kind: n.Kind, Account: n.Account, Package: n.Package, Meter: n.Meter, CycleStart: n.CycleStart,
+			ThresholdType: n.ThresholdType, Threshold: n.Threshold, Remaining: n.Remaining, RecordID: n.RecordID, At: n.At,
+		}) {
+			others = append(others, *n)
+			continue
+		}
+		delete(byKey, n.DedupKey)
+	}
+	for i := range stands {
+		if key := stands[i].DedupKey; byKey[key] != nil {
+			sought = append(sought, key)
+		}
+	}
+	return others, sought
 }
 
 // revisionTotals is what the state says of a revision's rows and money, so that both can be added up without its files.

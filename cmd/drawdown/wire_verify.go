@@ -377,12 +377,17 @@ func (r *archivedRevision) Balances(ctx context.Context, f *jobs.ArchivedFile, v
 
 func (r *archivedRevision) Noticed(ctx context.Context, f *jobs.ArchivedFile, visit func(*jobs.BookedNotice) error) error {
 	return r.output.VerifyNotices(ctx, path.Join(r.dir, f.Name), func(n *settlement.Notice) error {
-		return visit(&jobs.BookedNotice{
-			DedupKey: n.DedupKey, Kind: n.Kind, Account: n.Account, Package: orZero(n.Package), Meter: orZero(n.Meter),
-			CycleStart: orZero(n.CycleStart), ThresholdType: orZero(n.ThresholdType), Threshold: decimalText(n.Threshold),
-			Remaining: decimalText(n.Remaining), RecordID: orZero(n.RecordID), At: n.At,
-		})
+		booked := bookedNotice(n)
+		return visit(&booked)
 	})
+}
+
+func bookedNotice(n *settlement.Notice) jobs.BookedNotice {
+	return jobs.BookedNotice{
+		DedupKey: n.DedupKey, Kind: n.Kind, Account: n.Account, Package: orZero(n.Package), Meter: orZero(n.Meter),
+		CycleStart: orZero(n.CycleStart), ThresholdType: orZero(n.ThresholdType), Threshold: decimalText(n.Threshold),
+		Remaining: decimalText(n.Remaining), RecordID: orZero(n.RecordID), At: n.At,
+	}
 }
 
 // decimalText writes a decimal as the outbox has it; null is empty.

@@ -97,10 +97,7 @@ type readPage struct {
 	bits       []byte
 }
 
-func (p *readPage) amount(i int) rating.Amount {
-	b := p.decimals[i*decimalSize:][:decimalSize]
-	return rating.Amount{Hi: int64(binary.BigEndian.Uint64(b)), Lo: binary.BigEndian.Uint64(b[8:])}
-}
+func (p *readPage) amount(i int) rating.Amount { return amountAt(p.decimals, i) }
 
 func (r *Revision) checkRows(ctx context.Context, file io.ReaderAt, w *written) error {
 	sums := newTally(r.names)

@@ -305,12 +305,8 @@ func (w *commitWriter) withdraw(ctx context.Context, p *foundNotices) error {
 }
 
 // countFound counts the notices of a revision, wherever they stand.
-const countFound = `(SELECT COUNT(*) FROM outbox JOIN revision ON revision.period_start = outbox.period_start
-		AND outbox.revision BETWEEN revision.notices_since AND revision.revision
-		WHERE revision.period_start = ? AND revision.revision = ? AND withdrawn_run = 0)
-	+ (SELECT COUNT(*) FROM outbox_elsewhere e JOIN revision ON revision.period_start = e.period_start
-		AND e.revision BETWEEN revision.notices_since AND revision.revision
-		WHERE revision.period_start = ? AND revision.revision = ?)`
+const countFound = `(SELECT COUNT(*) FROM outbox found` + byRevision + ` AND withdrawn_run = 0)
+	+ (SELECT COUNT(*) FROM outbox_elsewhere found` + byRevision + `)`
 
 // Ahead is notices that are due in periods that no settlement has reached yet, found from what the newest settled one left.
 type Ahead struct {

@@ -7,3 +7,7 @@
 -- finds most of them again as they stand leaves them alone.
 ALTER TABLE revision ADD COLUMN notices_since INTEGER NOT NULL DEFAULT 0;
 UPDATE revision SET notices_since = revision;
+
+-- What a revision has found is counted when it is committed, and again when the next one is made: without looking at the rows.
+DROP INDEX outbox_period;
+CREATE INDEX outbox_period ON outbox (period_start, revision, withdrawn_run, kind);
