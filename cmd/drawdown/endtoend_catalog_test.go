@@ -185,3 +185,40 @@ func TestPartsOfTheCatalogGo(t *testing.T) {
 		t.Errorf("a backfill has read the shards %v of the catalog, and for one package %v", anyhow, edited)
 	}
 }
+
+// TestPackageMovesToAnotherShard: where a package that is settled belongs to another account in the database, it is said
+// what is wrong, though the shard that has what is left of it has it no longer.
+func TestPackageMovesToAnotherShard(t *testing.T) {
+	t.Parallel()
+	w := newWorld(78, smallWorld)
+	s := newSite(t, w, "shards: 7")
+	s.withoutFiles(t, w)
+	s.settleUntil(w.later(), rating.InstantOf(w.start.AddDate(0, 0, 3)))
+	owner := strings.TrimPrefix(s.query(`SELECT account FROM packages WHERE id = (SELECT MIN(id) FROM packages)`)[0], "account=")
+	told := 0
+	for _, row := range s.query(`SELECT id FROM accounts ORDER BY id`) {
+		account := strings.TrimPrefix(row, "id=")
+		s.exec(`UPDATE packages SET account = ? WHERE id = (SELECT MIN(id) FROM packages)`, account)
+		cmd := s.command(w, "settle", "--dry-run")
+		switch code := exitCode(t, cmd.Run()); {
+		case code == exitDone || code == exitWaiting: // the same payer's
+		case !strings.Contains(cmd.Stderr.(*strings.Builder).String(), "belonged to another account or payer when it was settled"):
+			t.Errorf("%s: %d: %s", account, code, cmd.Stderr)
+		default:
+			told++
+		}
+		if code := exitCode(t, s.command(w, "settle", "--until", spell(w.start.AddDate(0, 0, 3))).Run()); code != exitDone && code != exitWaiting {
+			t.Errorf("%s: settle, with nothing to do, ended with %d", account, code) // and has made the copy
+		}
+		cmd = s.command(w, "settle", "--dry-run")
+		if code := exitCode(t, cmd.Run()); code != exitDone && code != exitWaiting &&
+			!strings.Contains(cmd.Stderr.(*strings.Builder).String(), "belonged to another account or payer when it was settled") {
+			t.Errorf("%s, from the copy: %d: %s", account, code, cmd.Stderr)
+		}
+	}
+	s.exec(`UPDATE packages SET account = ? WHERE id = (SELECT MIN(id) FROM packages)`, owner)
+	if told == 0 {
+		t.Error("no move was refused")
+	}
+	s.settle(w)
+}

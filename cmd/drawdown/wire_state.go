@@ -17,9 +17,9 @@ import (
 
 // state makes a store.Store a jobs.State.
 type state struct {
-	store   *store.Store
-	shards  int
-	whole   func(ctx context.Context) (*rating.Catalog, error) // where a part of the catalog lacks something; nil: there are no parts
+	store  *store.Store
+	shards int
+	whole  func(ctx context.Context) (*rating.Catalog, error) // where a part of the catalog lacks something; nil: there are no parts
 }
 
 func (s *state) Last(ctx context.Context) (*jobs.Settled, error) {

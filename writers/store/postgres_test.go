@@ -426,7 +426,10 @@ func TestCatalogIsAppliedToWhatWasPlanned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = meanwhile(t, s, `INSERT INTO meters (id) VALUES ('m')`, func() error { _, err := s.ApplyCatalog(context.Background(), plan, CatalogForm{Checked: Hash{1}}); return err })
+	err = meanwhile(t, s, `INSERT INTO meters (id) VALUES ('m')`, func() error {
+		_, err := s.ApplyCatalog(context.Background(), plan, CatalogForm{Checked: Hash{1}})
+		return err
+	})
 	if !errors.Is(err, ErrCatalogMoved) || count(t, s, "accounts") != 0 {
 		t.Errorf("error %v", err)
 	}
