@@ -211,15 +211,20 @@ func conditionsOf(packages []Package) map[string][]string {
 	for i := range packages {
 		for _, cover := range packages[i].Covers {
 			for _, where := range cover.Where {
-				known := conditions[where.Attribute]
-				for _, value := range where.Values {
-					if at, found := slices.BinarySearch(known, value); !found {
-						known = slices.Insert(known, at, value)
-					}
-				}
-				conditions[where.Attribute] = known
+				addCondition(conditions, where.Attribute, where.Values)
 			}
 		}
 	}
 	return conditions
+}
+
+// addCondition adds the values of an attribute that are asked for, sorted.
+func addCondition(conditions map[string][]string, attribute string, values []string) {
+	known := conditions[attribute]
+	for _, value := range values {
+		if at, found := slices.BinarySearch(known, value); !found {
+			known = slices.Insert(known, at, value)
+		}
+	}
+	conditions[attribute] = known
 }

@@ -58,21 +58,13 @@ func (c *compiler) know(id string) {
 
 // ConditionsOf gives every attribute that some `where` of a draft asks for, as [Catalog.Conditions] does.
 func ConditionsOf(d *Draft) map[string][]string {
-	seen := map[*CoverDraft]bool{} // packages of one product share their covers
-	packages := make([]Package, 0, 16)
+	conditions := map[string][]string{}
 	for i := range d.Packages {
-		covers := d.Packages[i].Covers
-		if len(covers) == 0 || seen[&covers[0]] {
-			continue
-		}
-		seen[&covers[0]] = true
-		var p Package
-		for n := range covers {
-			for _, where := range covers[n].Where {
-				p.Covers = append(p.Covers, Cover{Where: []Condition{{where.Attribute, where.Values}}})
+		for n := range d.Packages[i].Covers {
+			for _, where := range d.Packages[i].Covers[n].Where {
+				addCondition(conditions, where.Attribute, where.Values)
 			}
 		}
-		packages = append(packages, p)
 	}
-	return conditionsOf(packages)
+	return conditions
 }
