@@ -226,7 +226,7 @@ func (c *column) closePage(e *encoder, n *names, rows int) error {
 	if c.takeRepeated() {
 		return nil
 	}
-	c.rememberValues(n)
+	c.resolve(n)
 	var head []byte
 	if c.nulls != nil {
 		head = c.nulls.encoded

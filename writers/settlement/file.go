@@ -142,7 +142,7 @@ func (t *tableFile) endGroup() error {
 }
 
 func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
-	dictionary, low, high, err := c.endDictionary(&t.encoder, t.names)
+	dictionary, low, high, err := c.endDictionary(&t.encoder)
 	if err != nil {
 		return format.ColumnChunk{}, err
 	}
