@@ -63,7 +63,9 @@ func (s *state) opening(ctx context.Context, c *rating.Catalog, at rating.Instan
 	}
 	states, err := store.DecodeState(c, blob)
 	if err != nil && s.whole != nil {
-		err = errors.Join(s.misplaced(ctx, blob, at), err)
+		if why := s.misplaced(ctx, blob, at); why != nil {
+			err = why
+		}
 	}
 	return states, hash, err
 }
