@@ -40,9 +40,9 @@ type History interface {
 	// Booked gives the current revision of every settled period, oldest first.
 	Booked(ctx context.Context) ([]Booked, error)
 	// OpeningAt gives a shard's payers as the period before left them, and a hash of that.
-	OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
+	OpeningAt(ctx context.Context, c *rating.Catalog, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error)
 	// Unseal decodes a closing state; one without its content is loaded.
-	Unseal(ctx context.Context, s SealedState) ([]rating.PayerState, error)
+	Unseal(ctx context.Context, c *rating.Catalog, s SealedState) ([]rating.PayerState, error)
 }
 
 // StateKeeper stores closing states that a commit is going to name.
@@ -236,11 +236,11 @@ type bookedState struct {
 	first rating.Period
 }
 
-func (s *bookedState) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
+func (s *bookedState) Opening(ctx context.Context, c *rating.Catalog, shard int) ([]rating.PayerState, [32]byte, error) {
 	if s.closing == nil {
-		return s.History.OpeningAt(ctx, s.first, shard)
+		return s.History.OpeningAt(ctx, c, s.first, shard)
 	}
-	states, err := s.History.Unseal(ctx, s.closing[shard])
+	states, err := s.History.Unseal(ctx, c, s.closing[shard])
 	return states, s.closing[shard].SHA256, err
 }
 

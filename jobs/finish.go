@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"drawdown/rating"
 )
@@ -420,7 +421,7 @@ func (s *Settle) notices(p *ratedPeriod, report *PeriodReport, taken *TakenOver)
 	for _, notices := range p.notices {
 		for _, n := range notices {
 			report.Notices[n.Kind.String()]++
-			list = append(list, outgoing(s.Catalog, n))
+			list = append(list, n)
 		}
 	}
 	slices.SortFunc(list, func(a, b Outgoing) int { return cmp.Compare(a.DedupKey, b.DedupKey) }) // as the outbox keeps them
@@ -434,7 +435,11 @@ func outgoing(c *rating.Catalog, n rating.Notice) Outgoing {
 		o.MeterID = c.Meters[n.Meter].ID
 	}
 	if n.Package != rating.None {
-		o.PackageID, o.PackageScale = c.Packages[n.Package].ID, c.Packages[n.Package].Scale
+		p := &c.Packages[n.Package]
+		o.PackageID, o.PackageScale = strings.Clone(p.ID), p.Scale // the shard's part of the catalog goes
+		if rule := p.Rule(); rule != nil {
+			o.Channels = rule.Channels
+		}
 	}
 	return o
 }

@@ -77,8 +77,9 @@ type State interface {
 	Last(ctx context.Context) (*Settled, error)
 	// Objects gives the remembered usage objects by key.
 	Objects(ctx context.Context) (map[string]Known, error)
-	// Opening gives a shard's payers as the last settled period left them, by payer, and a hash of that.
-	Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error)
+	// Opening gives a shard's payers as the last settled period left them, by payer, and a hash of that; in the numbers of a
+	// catalog that has the shard.
+	Opening(ctx context.Context, c *rating.Catalog, shard int) ([]rating.PayerState, [32]byte, error)
 }
 
 // ErrFenced is what Commit fails with when another run took the lease meanwhile.
@@ -86,8 +87,8 @@ var ErrFenced = errors.New("another run has taken the lease")
 
 // Ledger makes a run true.
 type Ledger interface {
-	// Seal encodes the closing states of a shard.
-	Seal(states []rating.PayerState) (SealedState, error)
+	// Seal encodes the closing states of a shard, which are in the numbers of a catalog.
+	Seal(c *rating.Catalog, states []rating.PayerState) (SealedState, error)
 	// Commit stores all of it in one transaction, or nothing.
 	Commit(ctx context.Context, c *Commit) error
 	// Current gives the current revision of every period, by name.
@@ -125,6 +126,7 @@ type Outgoing struct {
 	rating.Notice
 	AccountID, PackageID, MeterID string
 	PackageScale                  int
+	Channels                      []string // of the package's alert rule
 }
 
 // Manifest is what is said of a period's files; the writer adds the files themselves.
@@ -171,7 +173,8 @@ type Current struct {
 
 // Revision is the files of a period in the making.
 type Revision interface {
-	Shard(number int) Shard
+	// Shard makes the files of a shard, of results in the numbers of a catalog that has it.
+	Shard(number int, c *rating.Catalog) Shard
 	// Finish writes the quarantine, reads everything back and checks it, and writes the manifest last. An empty key says
 	// that all of it comes to the standing manifest, and that there is no other.
 	Finish(ctx context.Context, m *Manifest, quarantine iter.Seq2[Rejection, error]) (key string, sha256 [32]byte, err error)

@@ -24,7 +24,7 @@ type ratedPeriod struct {
 	meters   []rating.Totals
 	amounts  map[string]rating.Amount // of lines, by currency
 	lines    int64
-	notices  [][]rating.Notice // by shard
+	notices  [][]Outgoing // by shard
 	unpriced []rating.Unpriced
 	closing  []SealedState // by shard
 }
@@ -38,7 +38,7 @@ func (s *Settle) rate(ctx context.Context, run *work, g *gathered, revisions []R
 	for i := range all.periods {
 		all.periods[i] = ratedPeriod{
 			meters: make([]rating.Totals, len(s.Catalog.Meters)), amounts: map[string]rating.Amount{},
-			notices: make([][]rating.Notice, s.Shards), closing: make([]SealedState, s.Shards),
+			notices: make([][]Outgoing, s.Shards), closing: make([]SealedState, s.Shards),
 		}
 	}
 	if run.opening != nil {
@@ -97,6 +97,7 @@ type shardWork struct {
 	run       *work
 	gathered  *gathered
 	settler   *rating.Settler
+	catalog   *rating.Catalog // that has the shard's packages
 	number    int
 	revisions []Revision
 	shards    []Shard
@@ -112,7 +113,7 @@ type shardPeriod struct {
 	meters   []rating.Totals
 	amounts  []rating.Amount // by price
 	lines    int64
-	notices  []rating.Notice
+	notices  []Outgoing
 	unpriced []rating.Unpriced
 	closing  []rating.PayerState
 }
@@ -155,16 +156,20 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 	if w.run.takes(w.number) {
 		return w.take(ctx, all)
 	}
+	if w.catalog, err = w.part(ctx, w.number); err != nil {
+		return err
+	}
+	w.settler.Use(w.catalog)
 	var opening []rating.PayerState
 	if w.run.opening != nil {
-		if opening, all.opening[w.number], err = w.State.Opening(ctx, w.number); err != nil {
+		if opening, all.opening[w.number], err = w.State.Opening(ctx, w.catalog, w.number); err != nil {
 			return fmt.Errorf("load the opening state of shard %d: %w", w.number, err)
 		}
 	}
 	w.late = shardPeriod{meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices))}
 	w.settler.LateTotals = w.late.meters
 	for _, r := range w.revisions {
-		w.shards = append(w.shards, r.Shard(w.number))
+		w.shards = append(w.shards, r.Shard(w.number, w.catalog))
 		w.periods = append(w.periods, shardPeriod{
 			meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices)),
 		})
@@ -206,7 +211,7 @@ func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []
 			state, opening = &opening[0], opening[1:]
 		}
 		has := records && cursor.Payer() == payer
-		if !has && state == nil && !w.Catalog.Lives(payer) {
+		if !has && state == nil && !w.catalog.Lives(payer) {
 			continue
 		}
 		if state == nil && w.run.opening != nil {
@@ -231,7 +236,7 @@ func (w *shardWork) settlePayers(ctx context.Context, payers []int32, opening []
 
 // noPayer says why what is left of an account that paid would be lost.
 func (w *shardWork) noPayer(state *rating.PayerState) error {
-	if err := w.Catalog.Contradiction(state, w.run.opening.Period.End); err != nil {
+	if err := w.catalog.Contradiction(state, w.run.opening.Period.End); err != nil {
 		return err
 	}
 	return fmt.Errorf("payer %q has an opening state but is none of the shard's", w.Catalog.Accounts[state.Payer].ID)
@@ -260,7 +265,9 @@ func (w *shardWork) settlePayer(payer int32, state *rating.PayerState, cursor *s
 		if !state.Empty() {
 			p.closing = append(p.closing, *state)
 		}
-		p.notices = append(p.notices, w.settler.Result.Notices...)
+		for _, n := range w.settler.Result.Notices {
+			p.notices = append(p.notices, outgoing(w.catalog, n))
+		}
 		p.unpriced = append(p.unpriced, w.settler.Result.Unpriced...)
 		if len(p.unpriced) > maxLateRejections {
 			return fmt.Errorf("R4.4: more than %d records have excess and no price is in force for them, as for meter %s; "+
@@ -336,7 +343,7 @@ func (w *shardWork) hand(all *rated) error {
 	sealed := make([]SealedState, len(w.periods))
 	for i := range w.periods {
 		var err error
-		if sealed[i], err = w.Ledger.Seal(w.periods[i].closing); err != nil {
+		if sealed[i], err = w.Ledger.Seal(w.catalog, w.periods[i].closing); err != nil {
 			return fmt.Errorf("encode the closing state of shard %d: %w", w.number, err)
 		}
 	}

@@ -115,7 +115,7 @@ func (r *Remind) find(ctx context.Context) (*Ahead, error) {
 func (r *Remind) shard(ctx context.Context, shard int, payers []int32, last *Settled, periods []rating.Period) ([]AheadNotice, error) {
 	opening := map[int32]*rating.PayerState{}
 	if last != nil {
-		states, _, err := r.State.Opening(ctx, shard)
+		states, _, err := r.State.Opening(ctx, r.Catalog, shard)
 		if err != nil {
 			return nil, fmt.Errorf("load the opening state: %w", err)
 		}

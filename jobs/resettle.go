@@ -211,9 +211,7 @@ func (d *Resettle) settle(ctx context.Context, job *Settle, batch []repeated, ob
 	first := batch[0].manifest
 	if first.PreviousSHA256 != [32]byte{} {
 		run.opening = &Settled{Period: rating.Period{End: first.Period.Start}, ManifestSHA256: first.PreviousSHA256}
-		again.State = &openedState{State: job.State, opening: first.OpeningSHA256, decode: func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error) {
-			return d.Opening(ctx, job.Catalog, sha256)
-		}}
+		again.State = &openedState{State: job.State, opening: first.OpeningSHA256, decode: d.Opening}
 	}
 	if first.Late != nil {
 		var err error
@@ -254,14 +252,14 @@ func (d *Resettle) compare(ctx context.Context, job *Settle, r *repeated, again 
 type openedState struct {
 	State
 	opening [][32]byte
-	decode  func(ctx context.Context, sha256 [32]byte) ([]rating.PayerState, error)
+	decode  func(ctx context.Context, c *rating.Catalog, sha256 [32]byte) ([]rating.PayerState, error)
 }
 
-func (s *openedState) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
+func (s *openedState) Opening(ctx context.Context, c *rating.Catalog, shard int) ([]rating.PayerState, [32]byte, error) {
 	if shard >= len(s.opening) {
 		return nil, [32]byte{}, fmt.Errorf("the manifest has %d opening states, and none of shard %d", len(s.opening), shard)
 	}
-	states, err := s.decode(ctx, s.opening[shard])
+	states, err := s.decode(ctx, c, s.opening[shard])
 	return states, s.opening[shard], err
 }
 

@@ -16,6 +16,7 @@ import (
 // periods one after another, writes the settlement, and commits. All fields must be set.
 type Settle struct {
 	Catalog              *rating.Catalog
+	Parts                Parts // where its packages are; nil: in Catalog
 	CatalogSHA256        [32]byte
 	Rules                rating.Config
 	Unit                 rating.PeriodUnit
@@ -42,6 +43,18 @@ type Settle struct {
 	Stop     <-chan struct{}                       // once it is closed, no further commit is begun; may be nil
 }
 
+// Parts gives parts of a catalog whose packages are not all there at once: that of the payers of a shard. It is compiled for
+// each call, so that it is gone when it is not needed any more.
+type Parts func(ctx context.Context, shard int) (*rating.Catalog, error)
+
+// part gives a catalog with the packages of a shard.
+func (s *Settle) part(ctx context.Context, shard int) (*rating.Catalog, error) {
+	if s.Parts == nil {
+		return s.Catalog, nil
+	}
+	return s.Parts(ctx, shard)
+}
+
 // A long backlog is settled in several commits: one covers so many periods at most, and fewer where closing states of so
 // many packages would take more than a quarter of the memory.
 const (
@@ -51,7 +64,7 @@ const (
 )
 
 func (s *Settle) periodsAtOnce() int {
-	fit := s.MemoryBytes / 4 / max(1, int64(len(s.Catalog.Packages))*packageBytes)
+	fit := s.MemoryBytes / 4 / max(1, int64(s.Catalog.PackageCount())*packageBytes)
 	return int(min(max(fit, 1), maxPeriods))
 }
 

@@ -14,9 +14,9 @@ import (
 // what was taken over must fit to them.
 type Standing interface {
 	Of(ctx context.Context, was *Booked) (*StandingPeriod, error)
-	// Edited gives the payers that the catalog was edited for since, in what can matter between two instants; all: any may
-	// be meant.
-	Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, all bool, err error)
+	// Edited gives the payers that the catalog was edited for since, in what can matter between two instants, and the shards
+	// of others; all: any may be meant.
+	Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, shards []int, all bool, err error)
 	// TakeOver makes the files of shards files of a revision, too.
 	TakeOver(ctx context.Context, r Revision, p *StandingPeriod, shards []bool) (*TakenOver, error)
 }
@@ -203,12 +203,15 @@ func (b *rewriting) byCatalog(ctx context.Context, w *work, touched []bool) (who
 	for _, p := range b.standsAs.periods {
 		if sum := p.Manifest.CatalogSHA256; !catalogs[sum] {
 			catalogs[sum] = true
-			payers, all, err := b.Standing.Edited(ctx, sum, from, to)
+			payers, shards, all, err := b.Standing.Edited(ctx, sum, from, to)
 			if all || err != nil {
 				return true, err
 			}
 			for _, payer := range payers {
 				touched[b.shardOf(payer)] = true
+			}
+			for _, shard := range shards {
+				touched[shard] = true
 			}
 		}
 		for _, id := range p.Unpriced {

@@ -23,6 +23,13 @@ type Catalog struct {
 	prices      []meterPrices       // by meter: the general ones
 	pricesOfOwn map[ownKey][]int32  // by account and meter, where there are any
 	conditions  map[string][]string // the attributes that any `where` asks for, with their values sorted
+
+	packagesOf [][]int32  // by payer: the packages that its accounts own
+	topUpsOf   [][]int32  // by payer; nil: there are none
+	general    *AlertRule // of packages that no other rule is for
+
+	// Of a catalog without packages, where these are in parts.
+	inParts int
 }
 
 // None is the index that refers to no row.
@@ -36,9 +43,7 @@ type Account struct {
 	Tracked                                  bool // has a prepaid cash balance
 	Balance                                  Amount
 
-	members  []int32 // of a payer: its accounts, itself included
-	packages []int32 // of a payer: the packages that its accounts own
-	topUps   []int32 // of a payer
+	members []int32 // of a payer: its accounts, itself included
 }
 
 // Meter is what is measured; quantities are in units of 10^-Scale.
@@ -230,6 +235,13 @@ func (c *Catalog) Members(payer int32) []int32 { return c.Accounts[payer].member
 
 // Lives tells whether a payer has anything that goes on without usage: packages of its accounts, or a balance.
 func (c *Catalog) Lives(payer int32) bool {
-	a := &c.Accounts[payer]
-	return len(a.packages) > 0 || a.Tracked
+	return len(c.packagesOf[payer]) > 0 || c.Accounts[payer].Tracked
+}
+
+// topUps gives the top-ups of a payer, by instant.
+func (c *Catalog) topUps(payer int32) []int32 {
+	if c.topUpsOf == nil {
+		return nil
+	}
+	return c.topUpsOf[payer]
 }

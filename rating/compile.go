@@ -22,8 +22,7 @@ func Compile(d *Draft, config CompileConfig) (*Catalog, []Fault) {
 	if config.Zone == nil {
 		config.Zone = time.UTC
 	}
-	c := &compiler{draft: d, config: config, zones: map[string]*time.Location{}, days: map[dayKey]Instant{}, plainCovers: map[plainCover][]Cover{}, suggestions: maxSuggestions}
-	c.catalog = &Catalog{Zone: config.Zone, Currency: config.Currency}
+	c := newCompiler(d, config, &Catalog{Zone: config.Zone, Currency: config.Currency})
 	c.meters()
 	c.accounts()
 	c.prices()
@@ -33,13 +32,24 @@ func Compile(d *Draft, config CompileConfig) (*Catalog, []Fault) {
 	c.topUps()
 	c.tracked()
 	if len(c.faults) > 0 {
-		slices.SortStableFunc(c.faults, func(a, b Fault) int {
-			return cmp.Or(cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)), cmp.Compare(a.Index, b.Index))
-		})
-		return nil, c.faults
+		return nil, c.sorted()
 	}
 	c.link()
 	return c.catalog, nil
+}
+
+func newCompiler(d *Draft, config CompileConfig, catalog *Catalog) *compiler {
+	return &compiler{
+		draft: d, config: config, catalog: catalog, zones: map[string]*time.Location{}, days: map[dayKey]Instant{},
+		plainCovers: map[plainCover][]Cover{}, suggestions: maxSuggestions,
+	}
+}
+
+func (c *compiler) sorted() []Fault {
+	slices.SortStableFunc(c.faults, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)), cmp.Compare(a.Index, b.Index))
+	})
+	return c.faults
 }
 
 // compiler is the work in hand. As long as nothing is wrong, rows of the catalog are those of the draft sorted by id;
@@ -147,23 +157,27 @@ func (c *compiler) link() {
 	for i, list := range group(len(payers), payers) {
 		cat.Accounts[i].members = list
 	}
-	owners := make([]int32, len(cat.Packages))
-	for i := range cat.Packages {
-		owners[i] = payers[cat.Packages[i].Account]
-	}
-	for i, list := range group(len(payers), owners) {
-		cat.Accounts[i].packages = list
-	}
-	tops := make([]int32, len(cat.TopUps))
-	for i := range cat.TopUps {
-		tops[i] = cat.TopUps[i].Account
-	}
-	for i, list := range group(len(payers), tops) {
-		cat.Accounts[i].topUps = list
-	}
 	cat.conditions = conditionsOf(cat.Packages)
 	cat.accountIDs = newIDIndex(len(cat.Accounts), func(i int) string { return cat.Accounts[i].ID })
 	cat.meterIDs = newIDIndex(len(cat.Meters), func(i int) string { return cat.Meters[i].ID })
+	c.linkPackages()
+}
+
+// linkPackages derives who owns packages and top-ups.
+func (c *compiler) linkPackages() {
+	cat := c.catalog
+	owners := make([]int32, len(cat.Packages))
+	for i := range cat.Packages {
+		owners[i] = cat.Accounts[cat.Packages[i].Account].Payer
+	}
+	cat.packagesOf = group(len(cat.Accounts), owners)
+	if cat.topUpsOf = nil; len(cat.TopUps) > 0 {
+		tops := make([]int32, len(cat.TopUps))
+		for i := range cat.TopUps {
+			tops[i] = cat.TopUps[i].Account
+		}
+		cat.topUpsOf = group(len(cat.Accounts), tops)
+	}
 	cat.packageIDs = newIDIndex(len(cat.Packages), func(i int) string { return cat.Packages[i].ID })
 	cat.accountByID, cat.meterByID, cat.packageByID = nil, nil, nil
 }
@@ -197,15 +211,20 @@ func conditionsOf(packages []Package) map[string][]string {
 	for i := range packages {
 		for _, cover := range packages[i].Covers {
 			for _, where := range cover.Where {
-				known := conditions[where.Attribute]
-				for _, value := range where.Values {
-					if at, found := slices.BinarySearch(known, value); !found {
-						known = slices.Insert(known, at, value)
-					}
-				}
-				conditions[where.Attribute] = known
+				addCondition(conditions, where.Attribute, where.Values)
 			}
 		}
 	}
 	return conditions
+}
+
+// addCondition adds the values of an attribute that are asked for, sorted.
+func addCondition(conditions map[string][]string, attribute string, values []string) {
+	known := conditions[attribute]
+	for _, value := range values {
+		if at, found := slices.BinarySearch(known, value); !found {
+			known = slices.Insert(known, at, value)
+		}
+	}
+	conditions[attribute] = known
 }

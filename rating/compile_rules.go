@@ -21,7 +21,10 @@ func (c *compiler) rules() {
 		rows[i] = keyed{id: c.draft.Rules[i].ID, row: int32(i)}
 	}
 	c.index(KindRule, rows)
-	general := &AlertRule{Type: Percentage, Thresholds: []int64{20_000000000, 0}, Channels: slices.Clone(defaultChannel)}
+	general := c.catalog.general // of the head, where this is a part
+	if general == nil {
+		general = &AlertRule{Type: Percentage, Thresholds: []int64{20_000000000, 0}, Channels: slices.Clone(defaultChannel)}
+	}
 	var everybody *AlertRule
 	ofAccount, ofPackage := map[int32]*AlertRule{}, map[int32]*AlertRule{}
 	for _, k := range rows {
@@ -49,6 +52,7 @@ func (c *compiler) rules() {
 	if everybody != nil {
 		general = everybody
 	}
+	c.catalog.general = general
 	for i := range c.catalog.Packages {
 		p := &c.catalog.Packages[i]
 		p.rule = general

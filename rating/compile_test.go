@@ -83,10 +83,10 @@ func TestCompileRows(t *testing.T) {
 	if diff := cmp.Diff([][]int32{nil, {bolt}, {acme, zed}}, [][]int32{c.Members(acme), c.Members(bolt), c.Members(zed)}); diff != "" {
 		t.Errorf("members: %s", diff)
 	}
-	if diff := cmp.Diff([][]int32{{0}, {1, 2}}, [][]int32{c.Accounts[bolt].packages, c.Accounts[zed].packages}); diff != "" {
+	if diff := cmp.Diff([][]int32{{0}, {1, 2}}, [][]int32{c.packagesOf[bolt], c.packagesOf[zed]}); diff != "" {
 		t.Errorf("packages: %s", diff)
 	}
-	if a := &c.Accounts[zed]; !a.Tracked || a.Balance.String() != "12345678901234.000000001" || len(a.topUps) != 2 {
+	if a := &c.Accounts[zed]; !a.Tracked || a.Balance.String() != "12345678901234.000000001" || len(c.topUps(zed)) != 2 {
 		t.Errorf("zed: %+v", a)
 	}
 	if c.TopUps[0].At != at(t, "2026-02-01T00:00:00Z") || c.TopUps[0].Amount != AmountOf(10_000000000) {

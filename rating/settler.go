@@ -123,6 +123,18 @@ func NewSettler(c *Catalog, config Config, sets []AttributeSet) *Settler {
 	return s
 }
 
+// Use makes the settler go on with another part of the same catalog.
+func (s *Settler) Use(part *Catalog) {
+	if part == s.catalog {
+		return
+	}
+	s.catalog = part
+	for i := range s.runs[:cap(s.runs)] {
+		s.runs[:cap(s.runs)][i].pkg = nil // so that the part before it can go
+	}
+	clear(s.late.lives[:cap(s.late.lives)])
+}
+
 // Begin starts a payer's period from its opening state. An opening of nil says that nothing was settled before this
 // period, of any payer: then packages that began earlier open as unused. An empty one says that this payer is new.
 func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
@@ -149,8 +161,8 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	s.stops = append(s.stops, opening.Stops...)
 	s.beginLate(opening)
 	s.balancesFrom, s.noticesFrom, s.chargesFrom = len(s.Result.Balances), len(s.Result.Notices), len(s.Result.Charges)
-	s.beginTopUps(account.topUps, opening)
-	s.beginPackages(account.packages, opening)
+	s.beginTopUps(s.catalog.topUps(payer), opening)
+	s.beginPackages(s.catalog.packagesOf[payer], opening)
 	s.beginCounters(opening.Counters)
 	return s.err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"drawdown/jobs/shuffle"
 	"drawdown/rating"
 	"drawdown/readers/catalog"
 	"drawdown/writers/store"
@@ -20,6 +21,11 @@ func (c *Config) compileConfig() rating.CompileConfig {
 func (c *Config) checkedAs() store.Hash {
 	v := buildVersion()
 	return sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.Version, v.Revision, c.Settlement.TimeZone.String(), c.Currency.Code))
+}
+
+// catalogForm is how the catalog is kept.
+func (c *Config) catalogForm() store.CatalogForm {
+	return store.CatalogForm{Shards: c.Settlement.Shards, ShardOf: shuffle.ShardOf, Checked: c.checkedAs()}
 }
 
 // loadZone finds an IANA zone; the zone of this machine is none, since results may not depend on where they are made.

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"drawdown/jobs"
 	"drawdown/rating"
@@ -130,4 +135,90 @@ func unique(rows string) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// TestPartsOfTheCatalogGo: a settle has the packages of some shards at a time, never of all, and those of a shard go when it
+// is done; a backfill reads those of the shards alone that it computes.
+func TestPartsOfTheCatalogGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(77, smallWorld)
+	s := newSite(t, w, "shards: 24")
+	s.withoutFiles(t, w)
+	var mu sync.Mutex
+	var made []weak.Pointer[rating.Catalog]
+	most, read := 0, map[int]bool{}
+	s.tamper = func(job *jobs.Settle) {
+		if job.Parts == nil || len(job.Catalog.Packages) > 0 || job.Catalog.PackageCount() != len(w.catalog["packages"]) {
+			t.Errorf("it settles with all %d packages, and counts %d", len(job.Catalog.Packages), job.Catalog.PackageCount())
+			return
+		}
+		parts := job.Parts
+		job.Parts = func(ctx context.Context, shard int) (*rating.Catalog, error) {
+			part, err := parts(ctx, shard)
+			mu.Lock()
+			defer mu.Unlock()
+			runtime.GC()
+			alive := 1
+			for _, other := range made {
+				if other.Value() != nil {
+					alive++
+				}
+			}
+			most, made, read[shard] = max(most, alive), append(made, weak.Make(part)), true
+			return part, err
+		}
+	}
+	s.settle(w)
+	if len(made) != 24 || most > 2*runtime.GOMAXPROCS(0)+1 {
+		t.Errorf("%d parts, of which %d were there at once", len(made), most)
+	}
+	computed := func() map[int]bool {
+		t.Helper()
+		clear(read)
+		s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+		return maps.Clone(read)
+	}
+	anyhow := computed() // what is in quarantine for want of a price is always looked at again
+	s.exec(`UPDATE packages SET price_paid = '77' WHERE id = (SELECT MIN(id) FROM packages)`)
+	edited := computed()
+	if len(edited) == 0 || len(edited) > len(anyhow)+1 || len(edited) > 12 {
+		t.Errorf("a backfill has read the shards %v of the catalog, and for one package %v", anyhow, edited)
+	}
+}
+
+// TestPackageMovesToAnotherShard: where a package that is settled belongs to another account in the database, it is said
+// what is wrong, though the shard that has what is left of it has it no longer.
+func TestPackageMovesToAnotherShard(t *testing.T) {
+	t.Parallel()
+	w := newWorld(78, smallWorld)
+	s := newSite(t, w, "shards: 7")
+	s.withoutFiles(t, w)
+	s.settleUntil(w.later(), rating.InstantOf(w.start.AddDate(0, 0, 3)))
+	owner := strings.TrimPrefix(s.query(`SELECT account FROM packages WHERE id = (SELECT MIN(id) FROM packages)`)[0], "account=")
+	told := 0
+	for _, row := range s.query(`SELECT id FROM accounts ORDER BY id`) {
+		account := strings.TrimPrefix(row, "id=")
+		s.exec(`UPDATE packages SET account = ? WHERE id = (SELECT MIN(id) FROM packages)`, account)
+		cmd := s.command(w, "settle", "--dry-run")
+		switch code := exitCode(t, cmd.Run()); {
+		case code == exitDone || code == exitWaiting: // the same payer's
+		case !strings.Contains(cmd.Stderr.(*strings.Builder).String(), "belonged to another account or payer when it was settled"):
+			t.Errorf("%s: %d: %s", account, code, cmd.Stderr)
+		default:
+			told++
+		}
+		if code := exitCode(t, s.command(w, "settle", "--until", spell(w.start.AddDate(0, 0, 3))).Run()); code != exitDone && code != exitWaiting {
+			t.Errorf("%s: settle, with nothing to do, ended with %d", account, code) // and has made the copy
+		}
+		cmd = s.command(w, "settle", "--dry-run")
+		if code := exitCode(t, cmd.Run()); code != exitDone && code != exitWaiting &&
+			!strings.Contains(cmd.Stderr.(*strings.Builder).String(), "belonged to another account or payer when it was settled") {
+			t.Errorf("%s, from the copy: %d: %s", account, code, cmd.Stderr)
+		}
+	}
+	s.exec(`UPDATE packages SET account = ? WHERE id = (SELECT MIN(id) FROM packages)`, owner)
+	if told == 0 {
+		t.Error("no move was refused")
+	}
+	s.settle(w)
 }

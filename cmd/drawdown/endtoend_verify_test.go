@@ -623,8 +623,8 @@ type crookedRevision struct {
 	do crooked
 }
 
-func (r crookedRevision) Shard(number int) jobs.Shard {
-	return crookedShard{r.Revision.Shard(number), r.do}
+func (r crookedRevision) Shard(number int, c *rating.Catalog) jobs.Shard {
+	return crookedShard{r.Revision.Shard(number, c), r.do}
 }
 
 type crookedShard struct {

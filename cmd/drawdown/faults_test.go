@@ -72,8 +72,8 @@ func (f faultyState) Objects(ctx context.Context) (map[string]jobs.Known, error)
 	return objects, errors.Join(err, f.faults("known objects"))
 }
 
-func (f faultyState) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
-	states, sha256, err := f.State.Opening(ctx, shard)
+func (f faultyState) Opening(ctx context.Context, c *rating.Catalog, shard int) ([]rating.PayerState, [32]byte, error) {
+	states, sha256, err := f.State.Opening(ctx, c, shard)
 	return states, sha256, errors.Join(err, f.faults(fmt.Sprintf("opening %d", shard)))
 }
 
@@ -117,8 +117,8 @@ type faultyRevision struct {
 	name string
 }
 
-func (f faultyRevision) Shard(number int) jobs.Shard {
-	return faultyShard{f.Revision.Shard(number), f.faults, fmt.Sprintf("%s %d", f.name, number)}
+func (f faultyRevision) Shard(number int, c *rating.Catalog) jobs.Shard {
+	return faultyShard{f.Revision.Shard(number, c), f.faults, fmt.Sprintf("%s %d", f.name, number)}
 }
 
 func (f faultyRevision) Finish(ctx context.Context, m *jobs.Manifest, rows iter.Seq2[jobs.Rejection, error]) (string, [32]byte, error) {

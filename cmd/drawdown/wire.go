@@ -147,13 +147,13 @@ func (a *app) job(
 	books := &closedBooks{store: st, open: func() (*settlement.Output, error) { return c.openOutput(ctx, memory) }}
 	configSHA256 := c.hash()
 	job := &jobs.Settle{
-		Catalog: compiled, CatalogSHA256: used.sha256, Rules: c.rating(),
+		Catalog: compiled, Parts: used.parts, CatalogSHA256: used.sha256, Rules: c.rating(),
 		Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Delay: time.Duration(c.Settlement.Delay),
 		Now: rating.InstantOf(a.now), Until: rating.Never, MaxQuarantinePercent: int64(c.Settlement.MaxQuarantine),
 		QuarantineBadObjects: c.Usage.OnBadObject == "quarantine",
 		Shards:               c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0), MemoryBytes: int64(memory), TempDir: c.TempDir,
 		Bucket: objects, Reader: objectReader{reader},
-		State:  &state{store: st, catalog: compiled, shards: c.Settlement.Shards},
+		State:  &state{store: st, shards: c.Settlement.Shards, whole: used.whole},
 		Output: &output{Output: out, scratch: a.scratch, site: c.Site, configSHA256: configSHA256[:], catalog: compiled},
 		Closed: books,
 		Clock:  a.clock, Progress: progress.report, Stop: a.stop,

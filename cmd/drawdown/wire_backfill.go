@@ -98,7 +98,7 @@ func (a *app) backfillIn(
 	if a.tamper != nil {
 		a.tamper(job)
 	}
-	past := &history{state: &state{store: st, catalog: used.Catalog, shards: c.Settlement.Shards}, held: held}
+	past := &history{state: &state{store: st, shards: c.Settlement.Shards, whole: used.whole}, held: held}
 	back := &jobs.Backfill{
 		Settle: *job, From: plan.from, To: plan.to,
 		History: past, Keeper: past,
@@ -149,15 +149,15 @@ func (h *history) all(ctx context.Context) ([]jobs.Booked, error) {
 	return booked, err
 }
 
-func (h *history) OpeningAt(ctx context.Context, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error) {
-	return h.opening(ctx, p.Start, shard)
+func (h *history) OpeningAt(ctx context.Context, c *rating.Catalog, p rating.Period, shard int) ([]rating.PayerState, [32]byte, error) {
+	return h.opening(ctx, c, p.Start, shard)
 }
 
-func (h *history) Unseal(ctx context.Context, s jobs.SealedState) ([]rating.PayerState, error) {
+func (h *history) Unseal(ctx context.Context, c *rating.Catalog, s jobs.SealedState) ([]rating.PayerState, error) {
 	if s.Blob == nil {
-		return openState(ctx, h.store, h.catalog, s.SHA256)
+		return openState(ctx, h.store, c, s.SHA256)
 	}
-	return store.DecodeState(h.catalog, s.Blob)
+	return store.DecodeState(c, s.Blob)
 }
 
 func manifestAt(out *settlement.Output, key string) (*settlement.Manifest, error) {

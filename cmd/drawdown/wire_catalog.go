@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"drawdown/jobs"
 	"drawdown/rating"
 	"drawdown/readers/catalog"
 	"drawdown/writers/store"
@@ -16,6 +17,7 @@ type catalogUse int
 
 const (
 	lookUp     catalogUse = iota // it looks at what was settled, whatever may have been edited since
+	lookAhead                    // it settles some part of all, and books nothing
 	trySettle                    // it settles, and writes nothing
 	settleWith                   // it settles, so that the files' rows go into the database
 )
@@ -24,10 +26,15 @@ const (
 type usedCatalog struct {
 	*rating.Catalog
 	sha256 [32]byte
-	copy   *store.CatalogCopy // to be kept with what is settled; nil where nothing is
+	copy   *store.CatalogCopy // of what settles; nil where nothing does
+
+	// Where the packages are not in Catalog: how to get them, by shard, or all of them.
+	parts jobs.Parts
+	whole func(ctx context.Context) (*rating.Catalog, error)
 }
 
-// catalogIn gives the catalog that settle uses: the database's rows, with those of the configuration's files over them.
+// catalogIn gives the catalog that settle uses: the database's rows, with those of the configuration's files over them. What
+// settles gets it in parts, where the kept copy stands for the database's rows.
 func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
 	keepWithin(a.memory(c))
 	if c.Catalog == "" {
@@ -46,11 +53,11 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 	}
 	used := &usedCatalog{Catalog: compiled}
 	if use == settleWith {
-		if used.copy, err = st.ApplyCatalog(a.ctx, plan, c.checkedAs()); err != nil {
+		if used.copy, err = st.ApplyCatalog(a.ctx, plan, c.catalogForm()); err != nil {
 			return nil, err
 		}
 		used.sha256 = used.copy.SHA256
-		return used, nil
+		return a.orInParts(c, st, used)
 	}
 	return used, used.identify(a.ctx, st, &store.CatalogRows{Draft: plan.Merged}, c, use)
 }
@@ -58,8 +65,13 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 // catalogOf gives the catalog of the database's rows alone.
 func (a *app) catalogOf(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
 	checked := c.checkedAs()
-	if use == lookUp {
+	switch use {
+	case lookUp, lookAhead:
 		checked = store.Hash{}
+	default:
+		if used, err := a.inParts(c, st); used != nil || err != nil {
+			return used, err
+		}
 	}
 	rows, err := st.ReadCatalog(a.ctx, checked)
 	var unreadable *store.UnreadableError
@@ -77,7 +89,55 @@ func (a *app) catalogOf(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 	compiled, faults := rating.Compile(rows.Draft, c.compileConfig())
 	copying.Wait()
 	used.Catalog = compiled
-	return used, errors.Join(catalogFault(catalog.Locate(rows.Draft, faults)), copied)
+	if err := errors.Join(catalogFault(catalog.Locate(rows.Draft, faults)), copied); err != nil || use != settleWith {
+		return used, err
+	}
+	if err := st.KeepCatalog(a.ctx, used.copy); err != nil {
+		return nil, &failure{op: "keep catalog", err: err}
+	}
+	return a.orInParts(c, st, used)
+}
+
+// orInParts gives the same catalog in parts, unless somebody has edited it meanwhile.
+func (a *app) orInParts(c *Config, st *store.Store, used *usedCatalog) (*usedCatalog, error) {
+	parts, err := a.inParts(c, st)
+	if err != nil || parts == nil || parts.sha256 != used.sha256 {
+		return used, err
+	}
+	return parts, nil
+}
+
+// inParts gives the catalog in parts; nil: no kept copy stands for the database's rows that this program, with this
+// configuration, has found to be valid.
+func (a *app) inParts(c *Config, st *store.Store) (*usedCatalog, error) {
+	head, err := st.ReadHead(a.ctx, c.catalogForm())
+	if err != nil {
+		return nil, &failure{op: "load catalog", err: err}
+	}
+	if head == nil {
+		return nil, nil
+	}
+	compiled, faults := rating.Compile(head.Draft, c.compileConfig())
+	if len(faults) > 0 {
+		return nil, nil // the whole catalog says it better
+	}
+	used := &usedCatalog{Catalog: compiled.Head(head.Packages, head.Conditions), sha256: head.Copy.SHA256, copy: head.Copy}
+	used.parts = func(ctx context.Context, shard int) (*rating.Catalog, error) {
+		draft, err := st.ReadShard(ctx, used.copy, shard)
+		if err != nil {
+			return nil, err
+		}
+		part, faults := used.Part(draft, c.compileConfig())
+		return part, catalogFault(catalog.Locate(draft, faults))
+	}
+	used.whole = func(ctx context.Context) (*rating.Catalog, error) {
+		kept, err := a.keptCatalog(ctx, c, st, used.sha256)
+		if err != nil {
+			return nil, err
+		}
+		return kept.Catalog, nil
+	}
+	return used, nil
 }
 
 // identify finds the catalog's hash, and for one that settles makes the copy that is kept.
@@ -85,11 +145,11 @@ func (u *usedCatalog) identify(ctx context.Context, st *store.Store, rows *store
 	switch {
 	case rows.Copy != nil:
 		u.copy = rows.Copy
-	case use == lookUp:
-		u.sha256 = store.HashDraft(rows.Draft)
+	case use == lookUp || use == lookAhead:
+		u.sha256 = c.catalogForm().Hash(rows.Draft)
 		return nil
 	default:
-		if u.copy, err = st.CopyCatalog(ctx, rows.Draft, rows.Edits, c.checkedAs()); err != nil {
+		if u.copy, err = st.CopyCatalog(ctx, rows.Draft, rows.Edits, c.catalogForm()); err != nil {
 			return &failure{op: "keep catalog", err: err}
 		}
 	}

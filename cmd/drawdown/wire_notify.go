@@ -16,14 +16,11 @@ import (
 )
 
 // channelsOf says where a kind of notice is told: a usage alert where its rule says, others where the configuration does.
-func (c *Config) channelsOf(catalog *rating.Catalog, kind string, pkg int32) []string {
+func (c *Config) channelsOf(kind string, ofRule []string) []string {
 	if kind != rating.NoticeUsageAlert.String() {
 		return c.Notify.Channels[kind]
 	}
-	if pkg == rating.None || catalog.Packages[pkg].Rule() == nil {
-		return nil
-	}
-	return catalog.Packages[pkg].Rule().Channels
+	return ofRule
 }
 
 // mouth makes a store.Store the notifier's queue and history, in the words of a catalog.
@@ -42,13 +39,15 @@ func (m *mouth) notice(o *store.OutboxNotice) notifier.Notice {
 		Threshold: o.Threshold, Remaining: o.Remaining, RecordID: o.RecordID, At: o.At,
 	}
 	index, known := m.catalog.PackageIndex(o.Package)
-	if !known {
-		index = rating.None
-		if o.Package != "" {
-			n.Moot = "its package is no longer in the catalog"
+	var ofRule []string
+	if known {
+		if rule := m.catalog.Packages[index].Rule(); rule != nil {
+			ofRule = rule.Channels
 		}
+	} else if o.Package != "" {
+		n.Moot = "its package is no longer in the catalog"
 	}
-	n.Channels = m.config.channelsOf(m.catalog, o.Kind, index)
+	n.Channels = m.config.channelsOf(o.Kind, ofRule)
 	if !known {
 		return n
 	}

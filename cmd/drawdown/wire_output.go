@@ -59,7 +59,9 @@ type outputRevision struct {
 	number int
 }
 
-func (r *outputRevision) Shard(number int) jobs.Shard { return r.Revision.Shard(number) }
+func (r *outputRevision) Shard(number int, c *rating.Catalog) jobs.Shard {
+	return r.Revision.Shard(number, c)
+}
 
 func (r *outputRevision) Discard() error {
 	return r.output.Discard(r.name, r.number, r.output.token)

@@ -17,19 +17,19 @@ func (a *app) remind(c *Config) (reminded *jobs.Reminded, err error) {
 		return nil, &failure{op: "open state", err: err}
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	used, err := a.catalogIn(c, st, trySettle)
+	used, err := a.catalogIn(c, st, lookAhead)
 	if err != nil {
 		return nil, err
 	}
 	compiled := used.Catalog
-	board := &noticeBoard{store: st, catalog: compiled, config: c, now: rating.InstantOf(a.now), run: store.Run{
+	board := &noticeBoard{store: st, config: c, now: rating.InstantOf(a.now), run: store.Run{
 		Site: c.Site, Command: "remind", Process: a.self(), StartedAt: rating.InstantOf(a.clock()),
 	}}
 	board.finished = func() rating.Instant { return rating.InstantOf(a.clock()) }
 	job := &jobs.Remind{
 		Catalog: compiled, Rules: c.rating(), Unit: rating.PeriodUnit(c.Settlement.Period), Start: c.Start, Now: board.now,
 		Shards: c.Settlement.Shards, Workers: runtime.GOMAXPROCS(0),
-		State: &state{store: st, catalog: compiled, shards: c.Settlement.Shards}, Board: board,
+		State: &state{store: st, shards: c.Settlement.Shards}, Board: board,
 	}
 	if reminded, err = job.Run(a.ctx); err != nil {
 		return nil, &failure{op: "remind", err: err}
@@ -40,7 +40,6 @@ func (a *app) remind(c *Config) (reminded *jobs.Reminded, err error) {
 // noticeBoard makes a store.Store a jobs.NoticeBoard.
 type noticeBoard struct {
 	store    *store.Store
-	catalog  *rating.Catalog
 	config   *Config
 	now      rating.Instant
 	run      store.Run
@@ -55,7 +54,7 @@ func (b *noticeBoard) Put(ctx context.Context, a *jobs.Ahead) (put, withdrawn in
 	}
 	for i := range a.Notices {
 		n := &a.Notices[i]
-		ahead.Notices[i] = store.AheadNotice{Notice: b.config.noticeRow(b.catalog, &n.Outgoing), PeriodStart: n.Period.Start}
+		ahead.Notices[i] = store.AheadNotice{Notice: b.config.noticeRow(&n.Outgoing), PeriodStart: n.Period.Start}
 	}
 	put, withdrawn, err = b.store.PutAhead(ctx, ahead, b.now)
 	if errors.Is(err, store.ErrSettledMeanwhile) {

@@ -98,16 +98,16 @@ func (s *standing) unpriced(p *jobs.StandingPeriod) (accounts []string, err erro
 	return accounts, nil
 }
 
-func (s *standing) Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, all bool, err error) {
-	was, is, err := s.store.CompareCatalog(ctx, catalogSHA256, s.used.copy)
+func (s *standing) Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, shards []int, all bool, err error) {
+	was, is, shards, err := s.store.CompareCatalog(ctx, catalogSHA256, s.used.copy)
 	switch {
 	case errors.Is(err, store.ErrNotKept):
-		return nil, true, nil
+		return nil, nil, true, nil
 	case err != nil:
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	payers, all = s.used.PayersOf(was, is, from, to, s.config.compileConfig())
-	return payers, all, nil
+	return payers, shards, all, nil
 }
 
 func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {

@@ -17,9 +17,9 @@ import (
 
 // state makes a store.Store a jobs.State.
 type state struct {
-	store   *store.Store
-	catalog *rating.Catalog
-	shards  int
+	store  *store.Store
+	shards int
+	whole  func(ctx context.Context) (*rating.Catalog, error) // where a part of the catalog lacks something; nil: there are no parts
 }
 
 func (s *state) Last(ctx context.Context) (*jobs.Settled, error) {
@@ -52,17 +52,43 @@ func (s *state) Objects(ctx context.Context) (map[string]jobs.Known, error) {
 	return known, err
 }
 
-func (s *state) Opening(ctx context.Context, shard int) ([]rating.PayerState, [32]byte, error) {
-	return s.opening(ctx, rating.Never, shard)
+func (s *state) Opening(ctx context.Context, c *rating.Catalog, shard int) ([]rating.PayerState, [32]byte, error) {
+	return s.opening(ctx, c, rating.Never, shard)
 }
 
-func (s *state) opening(ctx context.Context, at rating.Instant, shard int) ([]rating.PayerState, [32]byte, error) {
+func (s *state) opening(ctx context.Context, c *rating.Catalog, at rating.Instant, shard int) ([]rating.PayerState, [32]byte, error) {
 	blob, hash, err := s.store.OpeningState(ctx, at, shard)
 	if err != nil {
 		return nil, hash, err
 	}
-	states, err := store.DecodeState(s.catalog, blob)
+	states, err := store.DecodeState(c, blob)
+	if err != nil && s.whole != nil {
+		err = errors.Join(s.misplaced(ctx, blob, at), err)
+	}
 	return states, hash, err
+}
+
+// misplaced says what is wrong where a part of the catalog has not all that was left in its shard: mostly a package belongs
+// to another payer now.
+func (s *state) misplaced(ctx context.Context, blob []byte, at rating.Instant) error {
+	last, err := s.store.SettledBefore(ctx, at)
+	if err != nil || last == nil {
+		return err
+	}
+	whole, err := s.whole(ctx)
+	if err != nil {
+		return err
+	}
+	states, err := store.DecodeState(whole, blob)
+	if err != nil {
+		return nil // which says the same as without it
+	}
+	for i := range states {
+		if err := whole.Contradiction(&states[i], last.PeriodEnd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ledger makes a store.Store a jobs.Ledger.
@@ -77,13 +103,13 @@ type ledger struct {
 	encoder store.StateEncoder
 }
 
-func (l *ledger) Seal(states []rating.PayerState) (jobs.SealedState, error) {
+func (l *ledger) Seal(c *rating.Catalog, states []rating.PayerState) (jobs.SealedState, error) {
 	sealed := jobs.SealedState{Payers: len(states)}
 	for i := range states {
 		sealed.Packages += len(states[i].Packages)
 	}
 	var err error
-	if sealed.Blob, err = l.encoder.Encode(l.catalog.Catalog, states); err != nil {
+	if sealed.Blob, err = l.encoder.Encode(c, states); err != nil {
 		return sealed, err
 	}
 	sealed.SHA256, err = store.StateHash(sealed.Blob)
@@ -163,7 +189,7 @@ func (l *ledger) period(p *jobs.PeriodCommit) (*store.PeriodCommit, error) {
 	}
 	out.Notices = make([]store.Notice, 0, len(p.Notices))
 	for i := range p.Notices {
-		out.Notices = append(out.Notices, l.config.noticeRow(l.catalog.Catalog, &p.Notices[i]))
+		out.Notices = append(out.Notices, l.config.noticeRow(&p.Notices[i]))
 	}
 	if p.Taken != nil {
 		out.Keeps = true
@@ -217,13 +243,13 @@ func revisionTotalsOf(p *jobs.PeriodReport) revisionTotals {
 }
 
 // noticeRow writes a notice by names and decimals, and says whether the account's inbox tells it.
-func (c *Config) noticeRow(catalog *rating.Catalog, o *jobs.Outgoing) store.Notice {
+func (c *Config) noticeRow(o *jobs.Outgoing) store.Notice {
 	n := store.Notice{
 		DedupKey: o.DedupKey, Kind: o.Kind.String(), Account: o.AccountID, Package: o.PackageID, Meter: o.MeterID,
 		RecordID: o.RecordID, At: o.At,
 	}
 	preference := c.Notify.Accounts[n.Account].Channels
-	n.Inbox = slices.Contains(c.channelsOf(catalog, n.Kind, o.Package), notifier.ChannelInbox) &&
+	n.Inbox = slices.Contains(c.channelsOf(n.Kind, o.Channels), notifier.ChannelInbox) &&
 		(preference == nil || slices.Contains(preference, notifier.ChannelInbox))
 	switch o.Kind {
 	case rating.NoticeServiceStop:

@@ -43,7 +43,7 @@ func BenchmarkLines(b *testing.B) {
 }
 
 func (w *world) writeLines(b *testing.B, r *Revision) {
-	s := r.Shard(0)
+	s := r.Shard(0, r.names.Catalog)
 	for k, payer := range w.payers {
 		if err := s.Append(payer, &rating.Result{Lines: w.results[k].Lines, IDs: w.results[k].IDs}); err != nil {
 			b.Fatal(err)

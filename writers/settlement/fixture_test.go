@@ -178,7 +178,7 @@ func (w *world) create(t testing.TB, dir string) *Revision {
 func (w *world) write(t require, r *Revision, shards, piece int) {
 	t.Helper()
 	for i := range shards {
-		s := r.Shard(i)
+		s := r.Shard(i, r.names.Catalog)
 		for k, payer := range w.payers {
 			if int(payer)%shards == i {
 				w.append(t, s, payer, w.results[k], piece)

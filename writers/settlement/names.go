@@ -34,8 +34,6 @@ func newNames(n Names) *names {
 		accountCurrency: make([]int32, len(c.Accounts)),
 		priceCurrency:   make([]int32, len(c.Prices)),
 		meterScale:      make([]uint8, len(c.Meters)),
-		packageScale:    make([]uint8, len(c.Packages)),
-		packageAccount:  make([]int32, len(c.Packages)),
 		meterIndex:      make(map[string]int32, len(c.Meters)),
 	}
 	known := map[string]int32{}
@@ -60,11 +58,27 @@ func newNames(n Names) *names {
 		m.meterScale[i] = uint8(c.Meters[i].Scale)
 		m.meterIndex[c.Meters[i].ID] = int32(i)
 	}
-	for i := range c.Packages {
-		m.packageScale[i] = uint8(c.Packages[i].Scale)
-		m.packageAccount[i] = c.Packages[i].Account
-	}
+	m.packages()
 	return m
+}
+
+func (n *names) packages() {
+	all := n.Catalog.Packages
+	n.packageScale, n.packageAccount = make([]uint8, len(all)), make([]int32, len(all))
+	for i := range all {
+		n.packageScale[i], n.packageAccount[i] = uint8(all[i].Scale), all[i].Account
+	}
+}
+
+// of gives the names of a part of the catalog.
+func (n *names) of(c *rating.Catalog) *names {
+	if c == n.Catalog {
+		return n
+	}
+	part := *n
+	part.Catalog = c
+	part.packages()
+	return &part
 }
 
 func (n *names) orDefault(currency string) string {

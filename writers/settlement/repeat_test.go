@@ -47,7 +47,7 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := r.Shard(0)
+		s := r.Shard(0, r.names.Catalog)
 		for payer := range int32(periods[i].payers) {
 			res := rating.Result{}
 			for k := range int32(2) {

@@ -146,7 +146,7 @@ type Shard struct {
 	closed   bool // the payer's charges, balances or notices have come
 	failed   error
 	open     [tableCount]*openTable
-	tally    tally
+	tally    *tally // which is kept longer than the shard
 	repeats  *repeats
 	waiting  *waitingRows
 }
@@ -157,9 +157,13 @@ type openTable struct {
 	name string
 }
 
-// Shard starts a part of the revision.
-func (r *Revision) Shard(i int) *Shard {
-	return &Shard{revision: r, names: r.names, number: i, payer: rating.None, tally: newTally(r.names), repeats: r.output.repeatsOf(i), waiting: r.output.waitingRows()}
+// Shard starts a part of the revision, of results in the numbers of a catalog, or of a part of it, that has the packages.
+func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
+	sums := newTally(r.names)
+	return &Shard{
+		revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums,
+		repeats: r.output.repeatsOf(i), waiting: r.output.waitingRows(),
+	}
 }
 
 // Append adds what settling gave for a payer: its next lines, and with the last of them its charges, balances and
@@ -216,17 +220,17 @@ func (s *Shard) start(t table) error {
 		return nil
 	}
 	var err error
-	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number), s.repeats[t])
+	s.open[t], err = s.revision.create(t, fmt.Sprintf("%s-%03d.parquet", tables[t].name, s.number), s.names, s.repeats[t])
 	return err
 }
 
-func (r *Revision) create(t table, name string, repeated []repeated) (*openTable, error) {
+func (r *Revision) create(t table, name string, names *names, repeated []repeated) (*openTable, error) {
 	file, err := r.output.storage.create(path.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
 	table := r.output.take(t)
-	if err := table.begin(file, r.names, repeated); err != nil {
+	if err := table.begin(file, names, repeated); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &openTable{table, file, name}, nil
@@ -332,7 +336,7 @@ func (s *Shard) Close() error {
 			_ = open.file.Close()
 			continue
 		}
-		if err := s.revision.finish(table(t), s.number, open, &s.tally); err != nil {
+		if err := s.revision.finish(table(t), s.number, open, s.tally); err != nil {
 			s.failed = err
 		}
 	}
@@ -347,7 +351,7 @@ type Rejection struct {
 
 // Quarantine writes the rows that do not settle, in the order of objects and rows.
 func (r *Revision) Quarantine(rows iter.Seq2[Rejection, error]) error {
-	open, err := r.create(tableQuarantine, "quarantine.parquet", nil)
+	open, err := r.create(tableQuarantine, "quarantine.parquet", r.names, nil)
 	if err != nil {
 		return fmt.Errorf("write quarantine: %w", err)
 	}
@@ -377,7 +381,7 @@ func (r *Revision) complete() error {
 		if t == tableQuarantine {
 			name = "quarantine.parquet"
 		}
-		open, err := r.create(t, name, nil)
+		open, err := r.create(t, name, r.names, nil)
 		if err != nil {
 			return err
 		}

@@ -259,7 +259,7 @@ func TestRowsOutOfOrderAreRefused(t *testing.T) {
 		res := *w.results[0]
 		res.Lines, res.Charges = slices.Clone(res.Lines), slices.Clone(res.Charges)
 		res.Balances, res.Notices = slices.Clone(res.Balances), slices.Clone(res.Notices)
-		s := w.create(t, t.TempDir()).Shard(0)
+		s := w.create(t, t.TempDir()).Shard(0, w.names.Catalog)
 		if err := spoil(s, &res); err == nil {
 			t.Errorf("%s: taken", name)
 		}
@@ -346,7 +346,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, r.dir, "lines-000.parquet"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Shard(0).Append(w.payers[0], w.results[0]); !errors.Is(err, fs.ErrExist) {
+	if err := r.Shard(0, r.names.Catalog).Append(w.payers[0], w.results[0]); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a file was overwritten: %v", err)
 	}
 	for _, name := range []string{"", "../x", "a/b", ".", ".."} {
@@ -412,7 +412,7 @@ func TestAppendAllocatesNothingPerRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if allocations := testing.AllocsPerRun(1, func() {
-		s := r.Shard(len(r.written))
+		s := r.Shard(len(r.written), r.names.Catalog)
 		for k, payer := range w.payers {
 			if err := s.Append(payer, &rating.Result{Lines: w.results[k].Lines, IDs: w.results[k].IDs}); err != nil {
 				t.Fatal(err)

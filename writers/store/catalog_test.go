@@ -149,14 +149,14 @@ func apply(t rapid.TB, s *Store, d *rating.Draft) *CatalogPlan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ApplyCatalog(context.Background(), plan, Hash{1}); err != nil {
+	if _, err := s.ApplyCatalog(context.Background(), plan, inShards()); err != nil {
 		t.Fatal(err)
 	}
 	return plan
 }
 
 func applied(s *Store, p *CatalogPlan) error {
-	_, err := s.ApplyCatalog(context.Background(), p, Hash{1})
+	_, err := s.ApplyCatalog(context.Background(), p, CatalogForm{Checked: Hash{1}})
 	return err
 }
 
@@ -245,7 +245,7 @@ func testPlanNamesWhatChanges(t *testing.T, db database) {
 	}
 	// Somebody else is quicker.
 	apply(t, s, &rating.Draft{Accounts: []rating.AccountDraft{{ID: "z"}}})
-	if _, err := s.ApplyCatalog(t.Context(), plan, Hash{1}); !errors.Is(err, ErrCatalogMoved) {
+	if _, err := s.ApplyCatalog(t.Context(), plan, CatalogForm{Checked: Hash{1}}); !errors.Is(err, ErrCatalogMoved) {
 		t.Errorf("error %v", err)
 	}
 	if n := count(t, s, "accounts WHERE id = 'c'"); n != 0 {
@@ -384,7 +384,7 @@ func benchmarkCatalog(b *testing.B, s *Store, d *rating.Draft) {
 			b.StartTimer()
 			plan, err := s.PlanCatalog(b.Context(), d)
 			if err == nil {
-				_, err = s.ApplyCatalog(b.Context(), plan, Hash{1})
+				_, err = s.ApplyCatalog(b.Context(), plan, CatalogForm{Checked: Hash{1}})
 			}
 			if err != nil {
 				b.Fatal(err)
@@ -395,7 +395,7 @@ func benchmarkCatalog(b *testing.B, s *Store, d *rating.Draft) {
 	for name, do := range map[string]func() error{
 		"load": func() error { _, err := s.LoadDraft(b.Context()); return err },
 		"hash": func() error { HashDraft(d); return nil },
-		"copy": func() error { _, err := s.CopyCatalog(b.Context(), d, 0, Hash{1}); return err },
+		"copy": func() error { _, err := s.CopyCatalog(b.Context(), d, 0, CatalogForm{Checked: Hash{1}}); return err },
 		"plan": func() error { _, err := s.PlanCatalog(b.Context(), d); return err },
 	} {
 		b.Run(name, func(b *testing.B) {

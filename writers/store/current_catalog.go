@@ -29,6 +29,16 @@ type CatalogRows struct {
 	Copy  *CatalogCopy // that the database has of just these; nil: they were read row by row
 }
 
+// KeepCatalog keeps a copy, and says that it stands for the tables.
+func (s *Store) KeepCatalog(ctx context.Context, c *CatalogCopy) error {
+	err := s.transact(ctx, func(tx *sqlx.Tx) error { return c.keep(ctx, tx) })
+	if err != nil {
+		return fmt.Errorf("keep the catalog in %s: %w", s.name, err)
+	}
+	c.kept, c.current, c.fresh = true, c.Edits > 0, nil
+	return nil
+}
+
 // ReadCatalog reads the catalog's rows: those of the kept copy, where nobody has edited the tables since it was made, and
 // where it was found to be valid in the same way; otherwise those of the tables, as LoadDraft does. Zero for checked is any.
 func (s *Store) ReadCatalog(ctx context.Context, checked Hash) (rows *CatalogRows, err error) {
@@ -41,7 +51,7 @@ func (s *Store) ReadCatalog(ctx context.Context, checked Hash) (rows *CatalogRow
 		rows.Edits = was.is
 		if was.stands() && (checked == Hash{} || checked == was.Checked) {
 			rows.Draft, rows.Copy, err = was.read(ctx, tx)
-			if err == nil || !errors.Is(err, errDamagedCatalog) && !errors.Is(err, ErrNotKept) {
+			if !isDamaged(err) {
 				return err
 			}
 		}
@@ -80,16 +90,23 @@ func currentCatalog(ctx context.Context, tx *sqlx.Tx) (*currentRow, error) {
 	return row, err
 }
 
+// copied is the copy that the database has.
+func (c *currentRow) copied(kept *keptCatalog) *CatalogCopy {
+	return &CatalogCopy{
+		SHA256: c.SHA256, Edits: c.Edits, checked: c.Checked, kept: true, current: true, layout: kept.layout, chunks: kept.chunks,
+	}
+}
+
 func (c *currentRow) read(ctx context.Context, tx *sqlx.Tx) (*rating.Draft, *CatalogCopy, error) {
-	chunks, err := chunkList(ctx, tx, c.SHA256)
+	kept, err := keptList(ctx, tx, c.SHA256)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := readChunks(ctx, tx, chunks)
+	d, err := readChunks(ctx, tx, kept.chunks)
 	if err != nil {
 		return nil, nil, err
 	}
-	return d, &CatalogCopy{SHA256: c.SHA256, Edits: c.Edits, checked: c.Checked, kept: true, current: true, chunks: chunks}, nil
+	return d, c.copied(kept), nil
 }
 
 // keep stores a copy, as far as the database lacks it, and says that it stands for the tables.
@@ -99,8 +116,8 @@ func (c *CatalogCopy) keep(ctx context.Context, tx *sqlx.Tx) error {
 		for i := range c.chunks {
 			list = append(list, c.chunks[i][:]...)
 		}
-		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO catalog (sha256, token, chunks)
-			VALUES (?, (SELECT COALESCE(MAX(token), 0) FROM lease), ?) ON CONFLICT (sha256) DO NOTHING`), c.SHA256, list)
+		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO catalog (sha256, token, chunks, layout)
+			VALUES (?, (SELECT COALESCE(MAX(token), 0) FROM lease), ?, ?) ON CONFLICT (sha256) DO NOTHING`), c.SHA256, list, c.layout.text())
 		if err != nil {
 			return err
 		}
@@ -139,14 +156,15 @@ func (s *Store) VerifyCurrent(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if unreadable == nil && HashDraft(is) == was.SHA256 {
-			return nil
-		}
 		removed, edited, err := differing(kept, is)
 		if err != nil {
 			return err
 		}
-		return &UncountedError{rows: differingRows(removed, edited)}
+		rows := differingRows(removed, edited)
+		if unreadable == nil && len(rows) == 0 {
+			return nil
+		}
+		return &UncountedError{rows: rows}
 	})
 }
 
@@ -186,21 +204,43 @@ func differingRows(removed, edited *rating.Draft) []CatalogRow {
 	return rows
 }
 
-// chunkList gives the chunks of a kept catalog.
-func chunkList(ctx context.Context, tx *sqlx.Tx, hash Hash) ([]Hash, error) {
-	var list []byte
-	err := tx.GetContext(ctx, &list, tx.Rebind(`SELECT chunks FROM catalog WHERE sha256 = ?`), hash)
+// keptCatalog are the chunks of a kept catalog, and how they lie.
+type keptCatalog struct {
+	chunks []Hash
+	layout *catalogLayout
+}
+
+func keptList(ctx context.Context, tx *sqlx.Tx, hash Hash) (*keptCatalog, error) {
+	var row struct {
+		Chunks []byte
+		Layout string
+	}
+	err := tx.GetContext(ctx, &row, tx.Rebind(`SELECT chunks, layout FROM catalog WHERE sha256 = ?`), hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotKept
 	}
 	if err != nil {
 		return nil, err
 	}
-	chunks := hashesOf(list)
-	if hashOfChunks(chunks) != hash {
+	chunks := hashesOf(row.Chunks)
+	if hashOfChunks(row.Layout, chunks) != hash {
 		return nil, fmt.Errorf("%w: the list of its chunks has another hash", errDamagedCatalog)
 	}
-	return chunks, nil
+	layout, err := readLayout(row.Layout, len(chunks))
+	return &keptCatalog{chunks, layout}, err
+}
+
+func (s *Store) keptList(ctx context.Context, hash Hash) (kept *keptCatalog, err error) {
+	err = s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
+		kept, err = keptList(ctx, tx, hash)
+		return err
+	})
+	return kept, err
+}
+
+// isDamaged tells that a kept catalog cannot be read, whatever the tables hold.
+func isDamaged(err error) bool {
+	return errors.Is(err, errDamagedCatalog) || errors.Is(err, ErrNotKept) || errors.Is(err, errOtherProgram)
 }
 
 func chunkContents(ctx context.Context, tx *sqlx.Tx, chunks []Hash) (map[Hash][]byte, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,7 +14,7 @@ import (
 	"drawdown/rating"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jmoiron/sqlx"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -22,6 +24,60 @@ func edit(d database, table string) []string {
 		return []string{table + "_edits_count ON " + table}
 	}
 	return []string{table + "_inserts_count", table + "_updates_count", table + "_deletes_count"}
+}
+
+// inShards is a form in shards, as settles ask for it.
+func inShards() CatalogForm {
+	return CatalogForm{Shards: 5, Checked: Hash{1}, ShardOf: func(payer string, shards int) int {
+		return int(crc32.ChecksumIEEE([]byte(payer))) % shards
+	}}
+}
+
+// readParts reads the catalog as a settle does, a part at a time, and looks at what stands where; nil: no copy stands for
+// the tables.
+func readParts(t testing.TB, s *Store, what string) *rating.Draft {
+	t.Helper()
+	form := inShards()
+	head, err := s.ReadHead(t.Context(), form)
+	if err != nil {
+		t.Fatal(what, err)
+	}
+	if head == nil {
+		return nil
+	}
+	all, packages := head.Draft, 0
+	payers := map[string]string{}
+	for _, a := range head.Accounts {
+		if payers[a.ID] = a.Payer; a.Payer == "" {
+			payers[a.ID] = a.ID
+		}
+	}
+	if len(head.Draft.Packages)+len(head.Changes)+len(head.TopUps) > 0 {
+		t.Fatalf("after %s: packages, changes or top-ups stand in everybody's part", what)
+	}
+	for n := range form.Shards {
+		d, err := s.ReadShard(t.Context(), head.Copy, n)
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		if len(d.Accounts)+len(d.Meters)+len(d.Prices) > 0 {
+			t.Fatalf("after %s: what everybody needs stands in shard %d", what, n)
+		}
+		packages += len(d.Packages)
+		for _, p := range d.Packages {
+			if of := form.ShardOf(payers[p.Account], form.Shards); of != n {
+				t.Fatalf("after %s: package %s stands in shard %d, and not in %d", what, p.ID, n, of)
+			}
+		}
+		all = Merge(all, d)
+	}
+	if packages != head.Packages {
+		t.Fatalf("after %s: there are %d packages, and it says %d", what, packages, head.Packages)
+	}
+	if diff := cmp.Diff(rating.ConditionsOf(all), head.Conditions, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("after %s: %s", what, diff)
+	}
+	return all
 }
 
 // readBoth reads the catalog as a settle does, and the tables, and compares.
@@ -34,8 +90,17 @@ func readBoth(t testing.TB, s *Store, what string) *CatalogRows {
 	if diff := cmp.Diff(sorted(load(t, s)), sorted(rows.Draft), ignoreEmpty); diff != "" {
 		t.Fatalf("after %s, from the copy: %t\n%s", what, rows.Copy != nil, diff)
 	}
-	if rows.Copy != nil && rows.Copy.SHA256 != HashDraft(rows.Draft) {
+	if rows.Copy != nil && rows.Copy.SHA256 != inShards().Hash(rows.Draft) {
 		t.Fatalf("after %s: the copy is known by another hash", what)
+	}
+	parts := readParts(t, s, what)
+	if (parts != nil) != (rows.Copy != nil) {
+		t.Fatalf("after %s: the copy is used as a whole: %t, and in parts: %t", what, rows.Copy != nil, parts != nil)
+	}
+	if parts != nil {
+		if diff := cmp.Diff(sorted(rows.Draft), sorted(parts), ignoreEmpty); diff != "" {
+			t.Fatalf("after %s, in parts: %s", what, diff)
+		}
 	}
 	return rows
 }
@@ -43,9 +108,9 @@ func readBoth(t testing.TB, s *Store, what string) *CatalogRows {
 // keepCurrent keeps a copy as a settle does that has found the catalog valid.
 func keepCurrent(t testing.TB, s *Store, rows *CatalogRows) {
 	t.Helper()
-	c, err := s.CopyCatalog(t.Context(), rows.Draft, rows.Edits, Hash{1})
+	c, err := s.CopyCatalog(t.Context(), rows.Draft, rows.Edits, inShards())
 	if err == nil {
-		err = s.transact(t.Context(), func(tx *sqlx.Tx) error { return c.keep(t.Context(), tx) })
+		err = s.KeepCatalog(t.Context(), c)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -209,9 +274,9 @@ func TestEditorsDoNotWaitForEachOther(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			c, err := s.CopyCatalog(ctx, rows.Draft, rows.Edits, Hash{1})
+			c, err := s.CopyCatalog(ctx, rows.Draft, rows.Edits, inShards())
 			if err == nil {
-				err = s.transact(ctx, func(tx *sqlx.Tx) error { return c.keep(ctx, tx) })
+				err = s.KeepCatalog(ctx, c)
 			}
 			if err != nil || int(rows.Edits-before) == editors*edits {
 				return err
@@ -272,6 +337,8 @@ func testDamagedCopyIsNotUsed(t *testing.T, d database) {
 		"a chunk is another":  `UPDATE catalog_chunk SET content = (SELECT content FROM catalog_chunk ORDER BY sha256 LIMIT 1)`,
 		"the list is cut":     `UPDATE catalog SET chunks = SUBSTR(chunks, 1, 32)`,
 		"the catalog is gone": `DELETE FROM catalog`,
+		"the layout is gone":  `UPDATE catalog SET layout = ''`,
+		"another layout":      `UPDATE catalog SET layout = '{"ends":[1,2,2],"packages":0}'`,
 		"the row is gone":     `DELETE FROM catalog_current`,
 		"the count is gone":   `DELETE FROM catalog_edit`,
 	} {
@@ -283,5 +350,52 @@ func testDamagedCopyIsNotUsed(t *testing.T, d database) {
 				t.Error("it is used")
 			}
 		})
+	}
+}
+
+// TestComparedByShards: of two catalogs in the same shards, it is told in which ones they differ, and which rows do that
+// concern everybody; of others, all rows that differ.
+func TestComparedByShards(t *testing.T) { onEach(t, testComparedByShards) }
+
+func testComparedByShards(t *testing.T, d database) {
+	s, form := d.fresh(t), inShards()
+	first := bigDraft(300, 900)
+	keep := func(d *rating.Draft, form CatalogForm) *CatalogCopy {
+		t.Helper()
+		c, err := s.CopyCatalog(t.Context(), d, 0, form)
+		if err == nil {
+			err = s.KeepCatalog(t.Context(), c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before, old := keep(first, form), keep(first, CatalogForm{Checked: Hash{1}})
+	second := Merge(&rating.Draft{}, first)
+	second.Packages[17].Quota = "2000000"
+	second.Meters = append(second.Meters, rating.MeterDraft{ID: "another"})
+	second.Changes = append(second.Changes, rating.ChangeDraft{Package: second.Packages[40].ID, At: "2026-11-01", ResizedQuota: "7"})
+	second.Rules = append(second.Rules, rating.RuleDraft{ID: "r", Account: second.Packages[60].Account, Type: "percentage", Thresholds: []string{"5"}},
+		rating.RuleDraft{ID: "everybody", Type: "percentage", Thresholds: []string{"7"}})
+	after := keep(second, form)
+	want := map[int]bool{}
+	for _, n := range []int{17, 40, 60} {
+		want[form.ShardOf(second.Packages[n].Account, form.Shards)] = true
+	}
+	was, is, shards, err := s.CompareCatalog(t.Context(), before.SHA256, after)
+	if err != nil || !slices.Equal(shards, slices.Sorted(maps.Keys(want))) {
+		t.Errorf("shards %v, want %v: %v", shards, want, err)
+	}
+	everybody := &rating.Draft{Meters: second.Meters[len(second.Meters)-1:], Rules: second.Rules[len(second.Rules)-1:]}
+	if diff := cmp.Diff(everybody, is, ignoreEmpty); diff != "" || was.Packages != nil {
+		t.Errorf("%s", diff)
+	}
+	if _, _, shards, err = s.CompareCatalog(t.Context(), before.SHA256, keep(first, form)); err != nil || len(shards) > 0 {
+		t.Errorf("the same catalog differs in shards %v: %v", shards, err)
+	}
+	was, is, shards, err = s.CompareCatalog(t.Context(), old.SHA256, after)
+	if err != nil || len(shards) > 0 || len(is.Packages) != 1 || len(was.Packages) != 1 || len(is.Changes) != 1 || len(is.Rules) != 2 {
+		t.Errorf("with one that is not in shards: %v, %v", shards, err)
 	}
 }

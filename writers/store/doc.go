@@ -56,17 +56,24 @@
 //
 // # The form of a kept catalog
 //
-// The catalog that a revision was settled with is kept under its hash, in chunks that catalogs share. The rows of each
-// table (accounts, meters, prices, packages, package_changes, alert_rules, topups), by key as bytes, are cut into chunks: a
-// chunk ends with its table, with a row the mixed FNV-1a hash of whose key begins with seven zero bits, or as soon as it
+// The catalog that a revision was settled with is kept under its hash, in chunks that catalogs share. Its rows are in parts:
+// first accounts, meters, prices, and the alert rules for everybody; then for each shard what is bound to the accounts of its
+// payers: packages, package_changes, alert_rules and topups. So a settle reads the packages of one shard at a time. In a
+// part, the rows of each table (accounts, meters, prices, packages, package_changes, alert_rules, topups), by key as bytes,
+// are cut into chunks: a chunk ends with its table, with a row the mixed FNV-1a hash of whose key begins with seven zero bits, or as soon as it
 // has 64 KiB. So where it ends is decided by the rows themselves, and an edit changes one chunk or two. A chunk is one
 // zstd frame of
 //
 //	the table's name, then each row: all its columns in the order of the table
 //	each text: u length, the bytes
 //
-// and is named by the SHA-256 of that. The catalog's hash is the SHA-256 of "drawdown catalog 2\n" and of the hashes of its
-// chunks in their order, which its row lists, 32 bytes each.
+// and is named by the SHA-256 of that. The catalog's hash is the SHA-256 of "drawdown catalog 3\n", of its layout as a text
+// (u length, the bytes), and of the hashes of its chunks in their order, which its row lists, 32 bytes each. The layout is
+// JSON: ends, the number of chunks up to the end of each part; packages, how many there are in all; where, the attributes
+// that any package asks for, with their values, which those who read usage must know.
+//
+// A catalog that an older drawdown has kept has no layout: its rows are one part, and its hash begins with "drawdown catalog
+// 2\n" and has the chunks alone. It is still read, and verified under that hash.
 //
 // # When a kept catalog stands for the tables
 //

@@ -21,7 +21,7 @@ func TestFullDiskIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ApplyCatalog(t.Context(), plan, Hash{1}); !IsFull(err) {
+	if _, err := s.ApplyCatalog(t.Context(), plan, CatalogForm{Checked: Hash{1}}); !IsFull(err) {
 		t.Errorf("error %v", err)
 	}
 	if after := snapshot(t, s); len(after["accounts"]) != len(before["accounts"]) {

@@ -20,6 +20,7 @@ import (
 
 const (
 	catalogMagic = "drawdown catalog 2\n"
+	shardedMagic = "drawdown catalog 3\n"
 	chunkBits    = 7 // a chunk has 128 rows on average
 	maxChunk     = 64 << 10
 	maxChunkSize = 1 << 30 // so that a damaged length cannot take all memory; a row may be larger than maxChunk
@@ -41,30 +42,51 @@ type chunker struct {
 	draft  *rating.Draft
 	tables []table
 	chunks []chunk
+	layout *catalogLayout // nil: the chunks lie by table and key
+
+	scratch []byte
 }
 
 // chunksOf cuts a draft, and hashes each chunk.
-func chunksOf(d *rating.Draft) *chunker {
+func chunksOf(d *rating.Draft, form CatalogForm) *chunker {
 	c := &chunker{draft: d, tables: catalogTables()}
-	var scratch []byte
-	for n := range c.tables {
-		t := &c.tables[n]
-		order := t.order(d)
-		w := chunkWriter{b: scratch[:0], columns: make([]string, len(t.columns))}
-		from := 0
-		for i, row := range order {
-			if i == from {
-				w.begin(t)
-			}
-			w.row(t, d, int(row))
-			if i+1 == len(order) || len(w.b) >= maxChunk || bits.LeadingZeros64(keyHash(w.columns[:t.keys])) >= chunkBits {
-				c.chunks = append(c.chunks, chunk{table: n, rows: order[from : i+1], sha256: sha256.Sum256(w.b)})
-				from = i + 1
-			}
+	if form.Shards == 0 {
+		for n := range c.tables {
+			c.cut(n, c.tables[n].order(d))
 		}
-		scratch = w.b
+		return c
+	}
+	parts := partsOf(d, form)
+	rows := make([][][]int32, len(c.tables)) // by table and part
+	for n := range c.tables {
+		rows[n] = parts.split(&c.tables[n], d, c.tables[n].order(d))
+	}
+	c.layout = &catalogLayout{Packages: len(d.Packages), Where: rating.ConditionsOf(d)}
+	for part := range form.Shards + 1 {
+		for n := range c.tables {
+			c.cut(n, rows[n][part])
+		}
+		c.layout.Ends = append(c.layout.Ends, len(c.chunks))
 	}
 	return c
+}
+
+// cut makes chunks of rows of a table.
+func (c *chunker) cut(n int, rows []int32) {
+	t := &c.tables[n]
+	w := chunkWriter{b: c.scratch[:0], columns: make([]string, len(t.columns))}
+	from := 0
+	for i, row := range rows {
+		if i == from {
+			w.begin(t)
+		}
+		w.row(t, c.draft, int(row))
+		if i+1 == len(rows) || len(w.b) >= maxChunk || bits.LeadingZeros64(keyHash(w.columns[:t.keys])) >= chunkBits {
+			c.chunks = append(c.chunks, chunk{table: n, rows: rows[from : i+1], sha256: sha256.Sum256(w.b)})
+			from = i + 1
+		}
+	}
+	c.scratch = w.b
 }
 
 // keyHash is FNV-1a, with its bits mixed.
@@ -85,12 +107,16 @@ func (c *chunker) hash() Hash {
 	for i := range c.chunks {
 		hashes[i] = c.chunks[i].sha256
 	}
-	return hashOfChunks(hashes)
+	return hashOfChunks(c.layout.text(), hashes)
 }
 
-func hashOfChunks(chunks []Hash) Hash {
+func hashOfChunks(layout string, chunks []Hash) Hash {
 	h := sha256.New()
-	h.Write([]byte(catalogMagic))
+	if layout == "" {
+		h.Write([]byte(catalogMagic))
+	} else {
+		h.Write(append(binary.AppendUvarint([]byte(shardedMagic), uint64(len(layout))), layout...))
+	}
 	for i := range chunks {
 		h.Write(chunks[i][:])
 	}
@@ -119,8 +145,8 @@ func (w *chunkWriter) row(t *table, d *rating.Draft, i int) {
 
 func (w *chunkWriter) text(s string) { w.b = append(binary.AppendUvarint(w.b, uint64(len(s))), s...) }
 
-// HashDraft is a hash of what a draft says, whatever the order of its rows: the one under which its copy is kept.
-func HashDraft(d *rating.Draft) Hash { return chunksOf(d).hash() }
+// HashDraft is a hash of what a draft says, whatever the order of its rows.
+func HashDraft(d *rating.Draft) Hash { return CatalogForm{}.Hash(d) }
 
 // CatalogCopy is a catalog as a run uses it, ready to be kept: just what the database lacks of it.
 type CatalogCopy struct {
@@ -129,6 +155,7 @@ type CatalogCopy struct {
 	checked Hash  // how it was found to be valid
 	kept    bool  // the database has all of it
 	current bool  // and says that it stands for the tables
+	layout  *catalogLayout
 	chunks  []Hash
 	fresh   []storedChunk
 }
@@ -138,11 +165,11 @@ type storedChunk struct {
 	Content []byte
 }
 
-// CopyCatalog makes a copy of a catalog, to be kept once it was found to be valid, as checked says. The draft is not
+// CopyCatalog makes a copy of a catalog, to be kept once it was found to be valid, as the form says. The draft is not
 // needed any more after it.
-func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft, edits Edits, checked Hash) (*CatalogCopy, error) {
-	c := chunksOf(d)
-	made := &CatalogCopy{SHA256: c.hash(), Edits: edits, checked: checked}
+func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft, edits Edits, form CatalogForm) (*CatalogCopy, error) {
+	c := chunksOf(d, form)
+	made := &CatalogCopy{SHA256: c.hash(), Edits: edits, checked: form.Checked, layout: c.layout}
 	for i := range c.chunks {
 		made.chunks = append(made.chunks, c.chunks[i].sha256)
 	}
@@ -252,9 +279,9 @@ func (w *commitWriter) catalog(ctx context.Context) error {
 // KeptCatalog gives the rows of a catalog as runs used it, by its hash. It fails with [ErrNotKept] where none did.
 func (s *Store) KeptCatalog(ctx context.Context, hash Hash) (d *rating.Draft, err error) {
 	err = s.snapshot(ctx, func(tx *sqlx.Tx) error {
-		chunks, err := chunkList(ctx, tx, hash)
+		kept, err := keptList(ctx, tx, hash)
 		if err == nil {
-			d, err = readChunks(ctx, tx, chunks)
+			d, err = readChunks(ctx, tx, kept.chunks)
 		}
 		return err
 	})
@@ -278,15 +305,11 @@ func (s *Store) CheckCatalog(ctx context.Context, hash Hash, seen map[Hash]bool)
 
 // eachChunk visits the chunks of a kept catalog, but for those that are left out, and checks all hashes.
 func (s *Store) eachChunk(ctx context.Context, hash Hash, without map[Hash]bool, visit func(chunk Hash, content string) error) error {
-	var chunks []Hash
-	err := s.snapshot(ctx, func(tx *sqlx.Tx) (err error) {
-		chunks, err = chunkList(ctx, tx, hash)
-		return err
-	})
+	kept, err := s.keptList(ctx, hash)
 	if err != nil {
 		return err
 	}
-	chunks = slices.DeleteFunc(chunks, func(h Hash) bool { return without[h] })
+	chunks := slices.DeleteFunc(kept.chunks, func(h Hash) bool { return without[h] })
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkSize))
 	if err != nil {
 		return err
@@ -310,6 +333,8 @@ func (s *Store) eachChunk(ctx context.Context, hash Hash, without map[Hash]bool,
 	}
 	return nil
 }
+
+var errOtherProgram = errors.New("another drawdown has written it")
 
 var errDamagedCatalog = errors.New("the kept catalog is damaged; restore its rows from a copy of the database")
 
@@ -343,11 +368,11 @@ func addChunk(tables []table, d *rating.Draft, memo *memo, content string) error
 }
 
 func unknownTable(kind string) error {
-	return fmt.Errorf("it has rows of %q, and this program knows no such table: a newer drawdown has written it; install that version", kind)
+	return fmt.Errorf("it has rows of %q, and this program knows no such table: %w; install that version", kind, errOtherProgram)
 }
 
 func otherColumns(kind string) error {
-	return fmt.Errorf("a row of %s has not the columns that this program knows: another drawdown has written it", kind)
+	return fmt.Errorf("a row of %s has not the columns that this program knows: %w", kind, errOtherProgram)
 }
 
 // cutText takes a text off what a chunkWriter wrote.
@@ -360,21 +385,26 @@ func cutText(s string) (text, rest string, ok bool) {
 }
 
 // CompareCatalog gives the rows in which a kept catalog and a copy differ: as they were, and as they are. Only the chunks
-// that the two do not share are looked at.
-func (s *Store) CompareCatalog(ctx context.Context, hash Hash, c *CatalogCopy) (was, is *rating.Draft, err error) {
-	var stored []byte
-	err = s.get(ctx, &stored, `SELECT chunks FROM catalog WHERE sha256 = ?`, hash)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotKept
-	}
+// that the two do not share are looked at. Where both are kept in the same shards, these are the rows that concern everybody,
+// and the shards in which others differ.
+func (s *Store) CompareCatalog(ctx context.Context, hash Hash, c *CatalogCopy) (was, is *rating.Draft, shards []int, err error) {
+	stored, err := s.keptList(ctx, hash)
 	if err != nil {
-		return nil, nil, fmt.Errorf("load catalog %s from %s: %w", hash, s.name, err)
+		return nil, nil, nil, fmt.Errorf("load catalog %s from %s: %w", hash, s.name, err)
 	}
 	before, now := map[Hash]bool{}, map[Hash]bool{}
-	for _, h := range hashesOf(stored) {
+	theirs, ours := stored.chunks, c.chunks
+	if alike := stored.layout.shards(); alike > 0 && alike == c.layout.shards() {
+		shards = c.changedShards(stored)
+		for _, h := range slices.Concat(theirs[stored.layout.Ends[0]:], ours[c.layout.Ends[0]:]) { // they are not looked at
+			before[h], now[h] = true, true
+		}
+		theirs, ours = theirs[:stored.layout.Ends[0]], ours[:c.layout.Ends[0]]
+	}
+	for _, h := range theirs {
 		before[h] = true
 	}
-	for _, h := range c.chunks {
+	for _, h := range ours {
 		now[h] = true
 	}
 	was, is = &rating.Draft{}, &rating.Draft{}
@@ -383,10 +413,13 @@ func (s *Store) CompareCatalog(ctx context.Context, hash Hash, c *CatalogCopy) (
 	if err == nil {
 		err = s.eachOf(ctx, c, before, func(content string) error { return addChunk(tables, is, memo, content) })
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("compare catalog %s in %s: %w", hash, s.name, err)
+	if err == nil {
+		was, is, err = differing(was, is)
 	}
-	return differing(was, is)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("compare catalog %s in %s: %w", hash, s.name, err)
+	}
+	return was, is, shards, nil
 }
 
 // eachOf visits the chunks of a copy, those that it brings and those that the database has, but for those left out.

@@ -14,7 +14,7 @@ import (
 
 func copyOf(t rapid.TB, s *Store, d *rating.Draft) *CatalogCopy {
 	t.Helper()
-	c, err := s.CopyCatalog(context.Background(), d, 0, Hash{1})
+	c, err := s.CopyCatalog(context.Background(), d, 0, CatalogForm{Checked: Hash{1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -271,7 +271,8 @@ func oldInboxIsTakenOver(t *testing.T, d database) {
 			at BIGINT NOT NULL, read_at BIGINT NOT NULL DEFAULT 0)`,
 		`INSERT INTO inbox (dedup_key, account, at, read_at) VALUES ('read', 'a', 1, 7), ('unread', 'a', 1, 0)`,
 		`DELETE FROM goose_db_version WHERE version_id >= 8`,
-		`ALTER TABLE revision DROP COLUMN notices_since`, `DROP TABLE catalog_edit`, `DROP TABLE catalog_current`,
+		`ALTER TABLE catalog DROP COLUMN layout`, `ALTER TABLE revision DROP COLUMN notices_since`,
+		`DROP TABLE catalog_edit`, `DROP TABLE catalog_current`,
 	} {
 		if _, err := s.write.Exec(statement); err != nil {
 			t.Fatal(err)

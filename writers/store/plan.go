@@ -162,9 +162,9 @@ func (p *CatalogPlan) compare(t *table, database, file *rating.Draft) (write pla
 var ErrCatalogMoved = errors.New("the catalog in the database was changed meanwhile; try again")
 
 // ApplyCatalog does what a plan says, all of it or nothing, and keeps a copy of what the tables hold then. The plan's
-// Merged was found to be valid, as checked says.
-func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan, checked Hash) (*CatalogCopy, error) {
-	made, err := s.CopyCatalog(ctx, p.Merged, p.made, checked)
+// Merged was found to be valid, as the form says.
+func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan, form CatalogForm) (*CatalogCopy, error) {
+	made, err := s.CopyCatalog(ctx, p.Merged, p.made, form)
 	if err != nil || p.Empty() && made.current {
 		return made, err
 	}

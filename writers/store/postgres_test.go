@@ -297,7 +297,7 @@ func TestLostAnswersDoNoHarm(t *testing.T) {
 	lost("apply", func() error {
 		plan, err := s.PlanCatalog(t.Context(), &rating.Draft{Accounts: []rating.AccountDraft{{ID: "a"}}})
 		if err == nil {
-			_, err = s.ApplyCatalog(t.Context(), plan, Hash{1})
+			_, err = s.ApplyCatalog(t.Context(), plan, CatalogForm{Checked: Hash{1}})
 		}
 		return err
 	})
@@ -426,7 +426,10 @@ func TestCatalogIsAppliedToWhatWasPlanned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = meanwhile(t, s, `INSERT INTO meters (id) VALUES ('m')`, func() error { _, err := s.ApplyCatalog(context.Background(), plan, Hash{1}); return err })
+	err = meanwhile(t, s, `INSERT INTO meters (id) VALUES ('m')`, func() error {
+		_, err := s.ApplyCatalog(context.Background(), plan, CatalogForm{Checked: Hash{1}})
+		return err
+	})
 	if !errors.Is(err, ErrCatalogMoved) || count(t, s, "accounts") != 0 {
 		t.Errorf("error %v", err)
 	}
