@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -45,7 +46,7 @@ func openPostgres(ctx context.Context, state string, mode Mode) (*Store, error) 
 	s := &Store{name: name, read: db, dialect: d, patience: patience}
 	// A server that is starting, or that has ended the connection in the midst, is waited for; one that does not answer at all
 	// may just be misspelt.
-	away := func(err error) bool { return notNow(err) || brokenOff(err) }
+	away := func(err error) bool { return notNow(err) || brokenOff(err) || errors.Is(err, driver.ErrBadConn) }
 	err = persevere(ctx, patience, away, func() error { return interruption(ctx, db.PingContext(ctx)) })
 	if err == nil && mode != ReadOnly {
 		s.write = db
