@@ -392,9 +392,18 @@ func benchmarkCatalog(b *testing.B, s *Store, d *rating.Draft) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/300_000, "ns/row")
 	})
+	apply(b, s, d)
 	for name, do := range map[string]func() error{
-		"load": func() error { _, err := s.LoadDraft(b.Context()); return err },
-		"hash": func() error { HashDraft(d); return nil },
+		"load":          func() error { _, err := s.LoadDraft(b.Context()); return err },
+		"hash":          func() error { HashDraft(d); return nil },
+		"read the copy": func() error { _, err := s.ReadCatalog(b.Context(), Hash{}); return err },
+		"read its head, and a shard": func() error {
+			head, err := s.ReadHead(b.Context(), inShards())
+			if err == nil {
+				_, err = s.ReadShard(b.Context(), head.Copy, 0)
+			}
+			return err
+		},
 		"copy": func() error { _, err := s.CopyCatalog(b.Context(), d, 0, CatalogForm{Checked: Hash{1}}); return err },
 		"plan": func() error { _, err := s.PlanCatalog(b.Context(), d); return err },
 	} {
