@@ -38,14 +38,14 @@ const repeatedRows = 4 << 10
 // repeats are the repeated pages of one shard's files. A shard is written by one goroutine.
 type repeats [tableCount][]repeated
 
-// repeatsOf gives what is remembered of a shard; of the shards that were written last only, as many as are likely to be
-// written side by side.
-func (o *Output) repeatsOf(shard int) *repeats {
+// repeatsOf gives what is remembered of a shard, whose numbers are those of a catalog: with another one they stand for
+// something else. It is of the shards that were written last only, as many as are likely to be written side by side.
+func (o *Output) repeatsOf(c *rating.Catalog, shard int) *repeats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := range o.repeats {
-		if o.repeats[i].shard == shard {
-			return o.repeats[i].repeats
+		if r := &o.repeats[i]; r.shard == shard && r.catalog == c {
+			return r.repeats
 		}
 	}
 	of := &repeats{}
@@ -58,11 +58,12 @@ func (o *Output) repeatsOf(shard int) *repeats {
 	if len(o.repeats) >= 2*runtime.GOMAXPROCS(0) {
 		o.repeats = slices.Delete(o.repeats, 0, 1)
 	}
-	o.repeats = append(o.repeats, shardRepeats{shard, of})
+	o.repeats = append(o.repeats, shardRepeats{c, shard, of})
 	return of
 }
 
 type shardRepeats struct {
+	catalog *rating.Catalog
 	shard   int
 	repeats *repeats
 }

@@ -106,3 +106,37 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 		}
 	}
 }
+
+// TestPagesAreOfOneCatalog writes the same numbers with one catalog and then with another one to one output: what they stand
+// for is what the other one says.
+func TestPagesAreOfOneCatalog(t *testing.T) {
+	one, fresh := t.TempDir(), t.TempDir()
+	was, is := newWorld(7, 20, 50), newWorld(7, 20, 50)
+	for i := range is.names.Catalog.Packages {
+		is.names.Catalog.Packages[i].ID += "-of-another"
+	}
+	o, err := OpenOutput(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = o.Close() })
+	for number, w := range []*world{was, is} {
+		r, err := o.Create(w.period, "2026-10", number+1, 17, w.names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(t, r, 1, 100)
+	}
+	is.write(t, is.create(t, fresh), 1, 100)
+	got, err := os.ReadFile(filepath.Join(one, "period=2026-10/rev=2-17/balances-000.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(filepath.Join(fresh, "period=2026-10/rev=1-17/balances-000.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("balances name the packages of the catalog before")
+	}
+}

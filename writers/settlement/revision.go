@@ -162,7 +162,7 @@ func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
 	sums := newTally(r.names)
 	return &Shard{
 		revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums,
-		repeats: r.output.repeatsOf(i), waiting: r.output.waitingRows(),
+		repeats: r.output.repeatsOf(r.names.Catalog, i), waiting: r.output.waitingRows(),
 	}
 }
 

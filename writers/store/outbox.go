@@ -194,7 +194,7 @@ func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice
 	for len(notices) > 0 && err == nil {
 		plain := notices[0].plain()
 		n := 1
-		for n < len(notices) && notices[n].Kind == notices[0].Kind && notices[n].plain() == plain {
+		for n < len(notices) && notices[n].plain() == plain {
 			n++
 		}
 		insert := bulk{tx: tx, head: `INSERT INTO outbox (` + noticeBound + noticeDetail + `, period_start, revision, created_run, state) VALUES `, same: same, tail: takeOver}
