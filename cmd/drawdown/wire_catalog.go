@@ -64,16 +64,16 @@ func (a *app) catalogIn(c *Config, st *store.Store, use catalogUse) (*usedCatalo
 
 // catalogOf gives the catalog of the database's rows alone.
 func (a *app) catalogOf(c *Config, st *store.Store, use catalogUse) (*usedCatalog, error) {
-	checked := c.checkedAs()
+	form := c.catalogForm()
 	switch use {
 	case lookUp, lookAhead:
-		checked = store.Hash{}
+		form = store.CatalogForm{}
 	default:
 		if used, err := a.inParts(c, st); used != nil || err != nil {
 			return used, err
 		}
 	}
-	rows, err := st.ReadCatalog(a.ctx, checked)
+	rows, err := st.ReadCatalog(a.ctx, form)
 	var unreadable *store.UnreadableError
 	if errors.As(err, &unreadable) {
 		_, faults := rating.Compile(unreadable.Draft, c.compileConfig())

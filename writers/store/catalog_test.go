@@ -396,7 +396,7 @@ func benchmarkCatalog(b *testing.B, s *Store, d *rating.Draft) {
 	for name, do := range map[string]func() error{
 		"load":          func() error { _, err := s.LoadDraft(b.Context()); return err },
 		"hash":          func() error { HashDraft(d); return nil },
-		"read the copy": func() error { _, err := s.ReadCatalog(b.Context(), Hash{}); return err },
+		"read the copy": func() error { _, err := s.ReadCatalog(b.Context(), CatalogForm{}); return err },
 		"read its head, and a shard": func() error {
 			head, err := s.ReadHead(b.Context(), inShards())
 			if err == nil {

@@ -35,13 +35,15 @@ func (s *Store) KeepCatalog(ctx context.Context, c *CatalogCopy) error {
 	if err != nil {
 		return fmt.Errorf("keep the catalog in %s: %w", s.name, err)
 	}
-	c.kept, c.current, c.fresh = true, c.Edits > 0, nil
+	c.isKept()
 	return nil
 }
 
+func (c *CatalogCopy) isKept() { c.kept, c.current, c.fresh = true, c.Edits > 0, nil }
+
 // ReadCatalog reads the catalog's rows: those of the kept copy, where nobody has edited the tables since it was made, and
-// where it was found to be valid in the same way; otherwise those of the tables, as LoadDraft does. Zero for checked is any.
-func (s *Store) ReadCatalog(ctx context.Context, checked Hash) (rows *CatalogRows, err error) {
+// where it has the form that is asked for; otherwise those of the tables, as LoadDraft does. No form is any.
+func (s *Store) ReadCatalog(ctx context.Context, form CatalogForm) (rows *CatalogRows, err error) {
 	err = s.snapshot(ctx, func(tx *sqlx.Tx) error {
 		rows = &CatalogRows{}
 		was, err := currentCatalog(ctx, tx)
@@ -49,11 +51,12 @@ func (s *Store) ReadCatalog(ctx context.Context, checked Hash) (rows *CatalogRow
 			return err
 		}
 		rows.Edits = was.is
-		if was.stands() && (checked == Hash{} || checked == was.Checked) {
+		if was.stands() && (form.Checked == Hash{} || form.Checked == was.Checked) {
 			rows.Draft, rows.Copy, err = was.read(ctx, tx)
-			if !isDamaged(err) {
+			if err == nil && (form.Shards == 0 || form.Shards == rows.Copy.layout.shards()) || err != nil && !isDamaged(err) {
 				return err
 			}
+			rows.Copy = nil
 		}
 		rows.Draft, err = loadDraft(ctx, tx) // which is always right; that the copy is damaged, verify says
 		return err

@@ -83,7 +83,7 @@ func readParts(t testing.TB, s *Store, what string) *rating.Draft {
 // readBoth reads the catalog as a settle does, and the tables, and compares.
 func readBoth(t testing.TB, s *Store, what string) *CatalogRows {
 	t.Helper()
-	rows, err := s.ReadCatalog(t.Context(), Hash{1})
+	rows, err := s.ReadCatalog(t.Context(), inShards())
 	if err != nil {
 		t.Fatal(what, err)
 	}
@@ -198,9 +198,20 @@ func testCopyStandsForTheTables(t *testing.T, d database) {
 	if copies < 60 {
 		t.Errorf("the copy was used %d times", copies)
 	}
-	other, err := s.ReadCatalog(t.Context(), Hash{2})
-	if err != nil || other.Copy != nil {
-		t.Errorf("a copy that another program has checked is used: %v", err)
+	keepCurrent(t, s, readBoth(t, s, "nothing"))
+	for what, edit := range map[string]func(*CatalogForm){
+		"that another program has checked": func(f *CatalogForm) { f.Checked = Hash{2} },
+		"in other shards":                  func(f *CatalogForm) { f.Shards++ },
+	} {
+		form := inShards()
+		edit(&form)
+		other, err := s.ReadCatalog(t.Context(), form)
+		if err != nil || other.Copy != nil {
+			t.Errorf("a copy %s is used: %v", what, err)
+		}
+	}
+	if other, err := s.ReadCatalog(t.Context(), CatalogForm{}); err != nil || other.Copy == nil {
+		t.Errorf("who only looks does not read the copy: %v", err)
 	}
 }
 
@@ -270,7 +281,7 @@ func TestEditorsDoNotWaitForEachOther(t *testing.T) {
 	}
 	g.Go(func() error {
 		for ctx.Err() == nil {
-			rows, err := s.ReadCatalog(ctx, Hash{1})
+			rows, err := s.ReadCatalog(ctx, inShards())
 			if err != nil {
 				return err
 			}

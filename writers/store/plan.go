@@ -179,20 +179,13 @@ func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan, form CatalogFo
 				return err
 			}
 		}
-		if applied, err := p.applied(ctx, tx, attempts); applied || err != nil {
-			return err
+		applied, err := p.applied(ctx, tx, attempts)
+		if err == nil && !applied {
+			err = p.write(ctx, tx)
 		}
-		for n, t := range catalogTables() {
-			err := t.insert(ctx, tx, p.file, p.rows[n].added)
-			if err == nil {
-				err = t.update(ctx, tx, p.file, p.rows[n].changed)
-			}
-			if err != nil {
-				return fmt.Errorf("table %s: %w", t.kind, err)
-			}
+		if err == nil {
+			made.Edits, err = editsOf(ctx, tx)
 		}
-		var err error
-		made.Edits, err = editsOf(ctx, tx)
 		if made.current = false; err != nil {
 			return err
 		}
@@ -201,7 +194,22 @@ func (s *Store) ApplyCatalog(ctx context.Context, p *CatalogPlan, form CatalogFo
 	if err != nil {
 		return nil, fmt.Errorf("apply the catalog to %s: %w", s.name, err)
 	}
+	made.isKept()
 	return made, nil
+}
+
+// write puts the rows of the plan into the tables.
+func (p *CatalogPlan) write(ctx context.Context, tx *sqlx.Tx) error {
+	for n, t := range catalogTables() {
+		err := t.insert(ctx, tx, p.file, p.rows[n].added)
+		if err == nil {
+			err = t.update(ctx, tx, p.file, p.rows[n].changed)
+		}
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.kind, err)
+		}
+	}
+	return nil
 }
 
 // applied makes sure that the tables hold what the plan was made of; true: they hold what it makes of them already.
