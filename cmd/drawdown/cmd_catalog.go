@@ -155,7 +155,9 @@ func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, d
 	}
 	settled, err := a.reachOf(c, st, plan, compiled)
 	if err == nil && !dryRun {
-		_, err = st.ApplyCatalog(a.ctx, plan, c.catalogForm())
+		form := c.catalogForm()
+		form.Anew = true
+		_, err = st.ApplyCatalog(a.ctx, plan, form)
 	}
 	if err != nil {
 		return &failure{op: "apply catalog", err: err}

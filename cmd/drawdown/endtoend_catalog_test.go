@@ -65,6 +65,23 @@ func TestSettledFromTheCopy(t *testing.T) {
 	}
 }
 
+// TestDamagedShardIsMended: where the copy of a shard is damaged a settle says what to do, and that mends it.
+func TestDamagedShardIsMended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(79, smallWorld)
+	s := newSite(t, w)
+	s.withoutFiles(t, w)
+	s.exec(`UPDATE catalog_chunk SET content = '' WHERE sha256 = (SELECT LOWER(HEX(SUBSTR(chunks, -32))) FROM catalog)`)
+	if code, out := s.run(t, w.later(), "settle"); code != exitFailed || !strings.Contains(out, "drawdown catalog apply") {
+		t.Errorf("it ended with %d: %s", code, out)
+	}
+	if code, out := s.run(t, w.later(), "catalog", "apply", s.path("catalog.yaml")); code != exitDone {
+		t.Fatal(out)
+	}
+	s.settle(w)
+	wantSound(t, s.verify(w, false))
+}
+
 // TestVerifyFindsUncountedEdits: the tables of the catalog are edited, and nothing has counted that; the fault says what to
 // do, and that mends it.
 func TestVerifyFindsUncountedEdits(t *testing.T) { onAllStores(t, findUncounted) }

@@ -17,6 +17,7 @@ type CatalogForm struct {
 	Shards  int
 	ShardOf func(payer string, shards int) int
 	Checked Hash
+	Anew    bool // a copy that is there already is looked at, and mended where it is damaged
 }
 
 // Hash gives the hash under which a draft would be kept, whatever the order of its rows.
@@ -180,6 +181,9 @@ func (s *Store) ReadShard(ctx context.Context, c *CatalogCopy, shard int) (d *ra
 		d, err = readChunks(ctx, tx, c.chunks[from:to])
 		return err
 	})
+	if isDamaged(err) {
+		err = fmt.Errorf("%w, or run `drawdown catalog apply` with any file of the catalog: it makes this one anew from the tables", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load shard %d of the catalog %s from %s: %w", shard, c.SHA256, s.name, err)
 	}

@@ -112,7 +112,7 @@ func (c *currentRow) read(ctx context.Context, tx *sqlx.Tx) (*rating.Draft, *Cat
 	return d, c.copied(kept), nil
 }
 
-// keep stores a copy, as far as the database lacks it, and says that it stands for the tables.
+// keep stores a copy, as far as the database lacks it, over what is damaged of it, and says that it stands for the tables.
 func (c *CatalogCopy) keep(ctx context.Context, tx *sqlx.Tx) error {
 	if !c.kept {
 		list := make([]byte, 0, len(c.chunks)*len(Hash{}))
@@ -120,11 +120,14 @@ func (c *CatalogCopy) keep(ctx context.Context, tx *sqlx.Tx) error {
 			list = append(list, c.chunks[i][:]...)
 		}
 		_, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO catalog (sha256, token, chunks, layout)
-			VALUES (?, (SELECT COALESCE(MAX(token), 0) FROM lease), ?, ?) ON CONFLICT (sha256) DO NOTHING`), c.SHA256, list, c.layout.text())
+			VALUES (?, (SELECT COALESCE(MAX(token), 0) FROM lease), ?, ?)
+			ON CONFLICT (sha256) DO UPDATE SET chunks = excluded.chunks, layout = excluded.layout`), c.SHA256, list, c.layout.text())
 		if err != nil {
 			return err
 		}
-		insert := bulk{tx: tx, head: `INSERT INTO catalog_chunk (sha256, content) VALUES `, tail: ` ON CONFLICT (sha256) DO NOTHING`}
+		insert := bulk{
+			tx: tx, head: `INSERT INTO catalog_chunk (sha256, content) VALUES `, tail: ` ON CONFLICT (sha256) DO UPDATE SET content = excluded.content`,
+		}
 		err = insert.rows(ctx, 2, len(c.fresh), func(i int) ([]any, error) { return []any{c.fresh[i].SHA256, c.fresh[i].Content}, nil })
 		if err != nil {
 			return err

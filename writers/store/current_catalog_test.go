@@ -364,6 +364,44 @@ func testDamagedCopyIsNotUsed(t *testing.T, d database) {
 	}
 }
 
+// TestDamagedCopyIsMended: what reads a shard says what to do where the copy of it is damaged, and that mends it.
+func TestDamagedCopyIsMended(t *testing.T) { onEach(t, testDamagedCopyIsMended) }
+
+func testDamagedCopyIsMended(t *testing.T, d database) {
+	s := d.fresh(t)
+	file := bigDraft(300, 600)
+	apply(t, s, file)
+	head, err := s.ReadHead(t.Context(), inShards())
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, _ := head.Copy.layout.shard(2)
+	for _, damage := range []string{
+		`DELETE FROM catalog_chunk WHERE sha256 = '` + head.Copy.chunks[of].String() + `'`,
+		`UPDATE catalog_chunk SET content = (SELECT content FROM catalog_chunk ORDER BY sha256 LIMIT 1)`,
+		`UPDATE catalog SET chunks = SUBSTR(chunks, 1, 32)`,
+		`UPDATE catalog SET layout = ''`,
+	} {
+		s.write.MustExec(damage)
+		_, err := s.ReadShard(t.Context(), head.Copy, 2)
+		if strings.Contains(damage, "catalog_chunk") {
+			wantError(t, err, "shard 2", "damaged", "drawdown catalog apply")
+		}
+		plan, err := s.PlanCatalog(t.Context(), &rating.Draft{Accounts: file.Accounts[:1]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		form := inShards()
+		form.Anew = true
+		if _, err := s.ApplyCatalog(t.Context(), plan, form); err != nil {
+			t.Fatal(damage, err)
+		}
+		if rows := readBoth(t, s, damage); rows.Copy == nil || len(rows.Packages) != 600 {
+			t.Errorf("after %s: %d packages, from the copy: %t", damage, len(rows.Packages), rows.Copy != nil)
+		}
+	}
+}
+
 // TestComparedByShards: of two catalogs in the same shards, it is told in which ones they differ, and which rows do that
 // concern everybody; of others, all rows that differ.
 func TestComparedByShards(t *testing.T) { onEach(t, testComparedByShards) }

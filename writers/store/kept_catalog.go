@@ -173,12 +173,16 @@ func (s *Store) CopyCatalog(ctx context.Context, d *rating.Draft, edits Edits, f
 	for i := range c.chunks {
 		made.chunks = append(made.chunks, c.chunks[i].sha256)
 	}
-	newest, err := s.newestCatalog(ctx, made)
+	known, err := s.newestCatalog(ctx, made)
+	if err == nil && form.Anew {
+		made.kept, made.current = false, false
+		known, err = s.soundChunks(ctx, made.chunks)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the kept catalog in %s: %w", s.name, err)
 	}
 	if !made.kept {
-		made.fresh, err = c.encode(newest)
+		made.fresh, err = c.encode(known)
 	}
 	return made, err
 }
@@ -214,6 +218,28 @@ func (s *Store) newestCatalog(ctx context.Context, c *CatalogCopy) (map[Hash]boo
 		return err
 	})
 	return known, err
+}
+
+// soundChunks gives those chunks that the database has, and that are what their hashes say.
+func (s *Store) soundChunks(ctx context.Context, chunks []Hash) (map[Hash]bool, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxChunkSize))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	sound := make(map[Hash]bool, len(chunks))
+	for some := range slices.Chunk(chunks, 256) {
+		contents, err := s.chunkContents(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		var content []byte
+		for _, chunk := range some {
+			content, err = z.DecodeAll(contents[chunk], content[:0])
+			sound[chunk] = err == nil && Hash(sha256.Sum256(content)) == chunk
+		}
+	}
+	return sound, nil
 }
 
 func hashesOf(list []byte) []Hash {
