@@ -278,13 +278,14 @@ func oldInboxIsTakenOver(t *testing.T, d database) {
 			t.Fatal(err)
 		}
 	}
-	for _, table := range catalogTables() {
-		for _, trigger := range edit(d, string(table.kind)) {
-			s.write.MustExec("DROP TRIGGER " + trigger)
-		}
-	}
 	if d.isPostgres() {
-		s.write.MustExec("DROP FUNCTION drawdown_count_edit(), drawdown_fold_edits()")
+		s.write.MustExec("DROP FUNCTION drawdown_count_edit(), drawdown_fold_edits() CASCADE")
+	} else {
+		for _, table := range catalogTables() {
+			for _, trigger := range edit(d, string(table.kind)) {
+				s.write.MustExec("DROP TRIGGER " + trigger)
+			}
+		}
 	}
 	if err := migrate(t.Context(), s.write); err != nil {
 		t.Fatal(err)

@@ -92,8 +92,8 @@ func programs() (string, error) {
 	return "", errMissing
 }
 
-// program is one of the server's programs, as the user that it runs as: it refuses to run as root.
-func (s *Server) program(name string, args ...string) *exec.Cmd {
+// Program is one of the server's programs, as the user that it runs as: it refuses to run as root.
+func (s *Server) Program(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), "HOME="+s.dir, "LC_ALL=C")
 	cmd.SysProcAttr = otherUser()
@@ -103,7 +103,7 @@ func (s *Server) program(name string, args ...string) *exec.Cmd {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) create() error {
-	out, err := s.program("initdb", "-D", s.data(), "-A", "trust", "-U", superuser, "-N", "--no-instructions", "-E", "UTF8",
+	out, err := s.Program("initdb", "-D", s.data(), "-A", "trust", "-U", superuser, "-N", "--no-instructions", "-E", "UTF8",
 		"--locale=C").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
@@ -123,7 +123,7 @@ func (s *Server) Run() error {
 		args = append(args, "-c", setting)
 	}
 	output := new(strings.Builder)
-	s.process, s.ended = s.program("postgres", args...), make(chan error, 1)
+	s.process, s.ended = s.Program("postgres", args...), make(chan error, 1)
 	s.process.Stdout, s.process.Stderr = output, output
 	if err := s.process.Start(); err != nil {
 		return err

@@ -5,6 +5,7 @@
 CREATE TABLE catalog_edit (
 	edits BIGINT NOT NULL CHECK (edits > 0)
 );
+ALTER TABLE catalog_edit REPLICA IDENTITY FULL; -- so that rows can be folded also where the whole database is published
 INSERT INTO catalog_edit (edits) VALUES (1);
 
 -- The kept copy that holds what the tables held when they had been edited so many times, and under which rules of which
@@ -37,7 +38,8 @@ BEGIN
 END $migration$;
 REVOKE EXECUTE ON FUNCTION drawdown_count_edit(), drawdown_fold_edits() FROM PUBLIC;
 
--- ALWAYS: also where a replica's worker or a restore writes, which triggers leave alone otherwise.
+-- ALWAYS: also where a restore writes as a replica does, which triggers leave alone otherwise. The worker of a subscription
+-- fires no trigger of a statement but that of TRUNCATE, so it counts rows.
 DO $migration$
 DECLARE
 	name TEXT;
@@ -46,6 +48,9 @@ BEGIN
 		EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION drawdown_count_edit()',
 			name || '_edits_count', name);
 		EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER %I', name, name || '_edits_count');
+		EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION drawdown_count_edit()',
+			name || '_replicated_count', name);
+		EXECUTE format('ALTER TABLE %I ENABLE REPLICA TRIGGER %I', name, name || '_replicated_count');
 	END LOOP;
 END $migration$;
 
