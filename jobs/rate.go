@@ -156,6 +156,7 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 	if w.run.takes(w.number) {
 		return w.take(ctx, all)
 	}
+	w.settler.Use(w.Catalog) // the part that it worked with goes before the next one comes
 	if w.catalog, err = w.part(ctx, w.number); err != nil {
 		return err
 	}

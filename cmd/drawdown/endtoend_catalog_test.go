@@ -186,7 +186,7 @@ func TestPartsOfTheCatalogGo(t *testing.T) {
 		}
 	}
 	s.settle(w)
-	if len(made) != 24 || most > 2*runtime.GOMAXPROCS(0)+1 {
+	if len(made) != 24 || most > runtime.GOMAXPROCS(0)+1 {
 		t.Errorf("%d parts, of which %d were there at once", len(made), most)
 	}
 	computed := func() map[int]bool {

@@ -74,6 +74,9 @@ func (c *column) takeRepeated() bool {
 	if r == nil || !r.pages || c.dictPages+c.plainPages > 0 || c.digest != 0 {
 		return false
 	}
+	if r.remembers {
+		r.page = r.page[:0] // the file before could not be written, and the dictionary is another one's
+	}
 	r.remembers, r.repeats = false, false
 	if len(r.page) == 0 || !slices.Equal(r.keys, c.later) || !slices.Equal(r.decimals, c.decimals) {
 		r.remembers = len(c.later)+len(c.decimals) <= repeatedRows

@@ -2,7 +2,9 @@ package settlement
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -140,3 +142,64 @@ func TestPagesAreOfOneCatalog(t *testing.T) {
 		t.Error("balances name the packages of the catalog before")
 	}
 }
+
+// TestFileThatFailedIsForgotten: what a file that could not be written has made is not taken for the next one.
+func TestFileThatFailedIsForgotten(t *testing.T) {
+	w := newWorld(7, repeatedRows/2, 1)
+	random := rand.New(rand.NewPCG(7, 7))
+	var results [2][]rating.Result // by period and payer
+	for i := range results {
+		for payer := range int32(repeatedRows / 2) {
+			var result rating.Result
+			for k := range int32(2) {
+				result.Balances = append(result.Balances, rating.Balance{
+					Package: 2*payer + k, CycleStart: w.period.Start, CycleEnd: w.period.End, State: rating.BalanceState(i),
+					Opening: random.Int64(), Granted: random.Int64(), Deducted: random.Int64(), Closing: random.Int64(),
+				})
+			}
+			results[i] = append(results[i], result)
+		}
+	}
+	write := func(o *Output, i, revision int, fails bool) []byte {
+		r, err := o.Create(w.period, "2026-10", revision, 17, w.names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := r.Shard(0, w.names.Catalog)
+		for payer := range results[i] {
+			if err := s.Append(int32(payer), &results[i][payer]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fails {
+			s.open[tableBalances].out.to = full{}
+		}
+		if err := s.Close(); (err != nil) != fails {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(filepath.Join(o.name, r.dir, "balances-000.parquet"))
+		if err != nil && !fails {
+			t.Fatal(err)
+		}
+		return content
+	}
+	open := func() *Output {
+		o, err := OpenOutput(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = o.Close() })
+		return o
+	}
+	one := open()
+	write(one, 0, 1, false)
+	write(one, 1, 2, true)
+	if !bytes.Equal(write(one, 1, 3, false), write(open(), 1, 1, false)) {
+		t.Error("the bytes are of the file that failed")
+	}
+}
+
+// full is a disk that is full.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"weak"
 
 	"drawdown/rating"
 
@@ -107,7 +108,7 @@ func checkAscending(p *rating.PayerState) error {
 // stateEncoding is the memory in which a state is encoded. Accounts, meters and packages are marked first, and then say the
 // position in the table of ids by the index in the catalog.
 type stateEncoding struct {
-	catalog                               *rating.Catalog // of the state before
+	catalog                               weak.Pointer[rating.Catalog] // of the state before; a part of one is not kept for it
 	zstd                                  *zstd.Encoder
 	b, sealed                             []byte
 	accounts, meters, packages            positions
@@ -124,10 +125,11 @@ func newStateEncoding() (*stateEncoding, error) {
 // begin forgets the state before.
 func (e *stateEncoding) begin(catalog *rating.Catalog) {
 	e.b, e.packageCount, e.counterCount, e.stopCount, e.leftoverCount = e.b[:0], 0, 0, 0, 0
-	e.accounts.begin(len(catalog.Accounts), e.catalog == catalog)
-	e.meters.begin(len(catalog.Meters), e.catalog == catalog)
-	e.packages.begin(len(catalog.Packages), e.catalog == catalog)
-	e.catalog = catalog
+	same := e.catalog.Value() == catalog
+	e.accounts.begin(len(catalog.Accounts), same)
+	e.meters.begin(len(catalog.Meters), same)
+	e.packages.begin(len(catalog.Packages), same)
+	e.catalog = weak.Make(catalog)
 }
 
 // positions are those of ids in a table, by the index in the catalog. A state is of a small part of the catalog, so what
