@@ -51,9 +51,10 @@ func provider(db *sqlx.DB) (*goose.Provider, error) {
 // migrate brings the schema to this program's version. Programs that start at once on an empty database race; those that
 // lose find the work done when they look again.
 func migrate(ctx context.Context, db *sqlx.DB) error {
-	const attempts = 12
+	const attempts = 12  // without any version that is new since the one before
 	var first, err error // the later ones may follow from the first
-	for range attempts {
+	reached := int64(-1)
+	for attempt := 0; attempt < attempts; attempt++ {
 		var all *goose.Provider
 		if all, err = provider(db); err != nil { // a new one each time: it does not repeat what has failed
 			return err
@@ -65,6 +66,9 @@ func migrate(ctx context.Context, db *sqlx.DB) error {
 			}
 			if current == newest {
 				return nil
+			}
+			if current > reached {
+				reached, attempt = current, 0
 			}
 			_, err = all.Up(ctx)
 		}
