@@ -188,7 +188,7 @@ func (w *commitWriter) putNotices(ctx context.Context, p *foundNotices) error {
 
 // insertNotices puts notices that a revision of a period has found into the outbox, where no current revision of another
 // period has put them, and gives the number of those that it put in. Those of a kind stand together as a rule, and most of
-// the life cycle say nothing but whom and when: what need not be bound makes a third of the time.
+// the life cycle say nothing but whom and when: then all else need not be bound.
 func insertNotices(ctx context.Context, tx *sqlx.Tx, run int64, notices []Notice, period rating.Instant, revision int) (taken int64, err error) {
 	same := fmt.Sprintf(", %d, %d, %d, '%s'", int64(period), revision, run, MessagePending)
 	for len(notices) > 0 && err == nil {
