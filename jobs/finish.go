@@ -121,6 +121,9 @@ func (s *Settle) inputs(run *work, g *gathered) []objectRows {
 		f.Superseded += t.Superseded
 		f.Probable += t.ProbableDuplicate
 	}
+	if g.selected != nil {
+		g.selected.addRows(g, inputs)
+	}
 	run.inputs = inputs
 	return inputs
 }
@@ -171,7 +174,7 @@ func (s *Settle) rejectLate(ctx context.Context, g *gathered, late []lateRejecti
 func (s *Settle) checkRows(run *work, g *gathered, inputs []objectRows) error {
 	placed := make([]int64, len(g.objects))
 	for _, o := range g.shuffle.OutOfPeriod() {
-		if object, _ := g.own(o.Object); o.Object < g.bookedNumber() && !g.objects[object].bad {
+		if object, _ := g.own(o.Object); o.Object < g.bookedNumber() && !g.objects[object].bad && !g.keeps(object) {
 			placed[object] += o.Rows
 		}
 	}
@@ -216,6 +219,9 @@ func (s *Settle) checkQuantities(run *work, g *gathered, all *rated, unpriced []
 			of := handed[run.ownPeriod(t.Period)]
 			of[t.Meter], _ = of[t.Meter].Add(t.Quantity)
 		}
+	}
+	if g.selected != nil {
+		g.selected.addQuantities(s.Catalog, g, handed)
 	}
 	for i := range run.periods {
 		p := &run.periods[i]

@@ -23,8 +23,9 @@ type gathered struct {
 	skipped    int
 	shuffle    *shuffle.Shuffle
 	quarantine *quarantine
-	read       int64
+	done       atomic.Int64 // objects that were read
 	absent     []Known // that were read before, can hold rows of the periods, and are not listed
+	selected   *selection // of a backfill; nil: all objects are read as a whole
 	freeing    sync.WaitGroup
 	freed      error
 	lateGathered
@@ -105,7 +106,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		expected[i] = g.objects[i].Object
 	}
 	s.Bucket.Expect(expected)
-	err = s.readAll(ctx, run, g)
+	err = s.readUsage(ctx, run, g)
 	if err == nil {
 		err = s.compareLate(ctx, run, g, objects)
 	}
@@ -145,34 +146,31 @@ func (w *work) mayHold(k *Known) bool {
 	return k.First < last && k.Last >= first || k.Home >= first && k.Home < last || w.late != nil && w.late.objects[k.Key]
 }
 
-// readAll reads the objects, several at a time.
-func (s *Settle) readAll(ctx context.Context, run *work, g *gathered) error {
+// readAll reads objects, several at a time.
+func (s *Settle) readAll(
+	ctx context.Context, run *work, g *gathered, numbers []int32, readObject func(context.Context, *work, *gathered, int32) error,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var next, done, read atomic.Int64
+	var next atomic.Int64
 	var group sync.WaitGroup
-	for range min(s.Workers, len(g.objects)) {
+	for range min(s.Workers, len(numbers)) {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				n := int(next.Add(1)) - 1
-				if n >= len(g.objects) {
+				if n >= len(numbers) {
 					return
 				}
-				if err := s.readObject(ctx, run, g, int32(n)); err != nil {
+				if err := readObject(ctx, run, g, numbers[n]); err != nil {
 					cancel(err)
 					return
 				}
-				read.Add(g.objects[n].Read)
-				s.progress("read", done.Add(1), int64(len(g.objects)))
+				s.progress("read", g.done.Add(1), int64(len(g.objects)))
 			}
 		})
 	}
 	group.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	g.read = read.Load()
-	return nil
+	return context.Cause(ctx)
 }
 
 // readObject reads one object into the shuffle and the quarantine.

@@ -39,6 +39,8 @@ type Bucket interface {
 // Reader decodes usage objects; many at a time. An object that cannot be read whole is an [ObjectError].
 type Reader interface {
 	Read(ctx context.Context, o Object, sink Sink) (Summary, error)
+	// Select reads what an object of a version that was read before has of some accounts, by index, and rejects nothing.
+	Select(ctx context.Context, o Object, accounts []bool, sink Sink) error
 	// Raw gives the bytes of rows, at most rating.RawMax of each.
 	Raw(ctx context.Context, o Object, rows []int64) (map[int64][]byte, error)
 	// AttributeSets gives the sets that batches name by number; only after all objects are read.
@@ -175,6 +177,8 @@ type Current struct {
 type Revision interface {
 	// Shard makes the files of a shard, of results in the numbers of a catalog that has it.
 	Shard(number int, c *rating.Catalog) Shard
+	// TakeOver makes those files of a standing revision that are of shards files of this one, too.
+	TakeOver(ctx context.Context, p *StandingPeriod, shards []bool) (*TakenOver, error)
 	// Finish writes the quarantine, reads everything back and checks it, and writes the manifest last. An empty key says
 	// that all of it comes to the standing manifest, and that there is no other.
 	Finish(ctx context.Context, m *Manifest, quarantine iter.Seq2[Rejection, error]) (key string, sha256 [32]byte, err error)

@@ -154,7 +154,7 @@ func (w *shardWork) time() {
 func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err error) {
 	w.last = w.Clock()
 	if w.run.takes(w.number) {
-		return w.take(ctx, all)
+		return w.take(all)
 	}
 	w.settler.Use(w.Catalog) // the part that it worked with goes before the next one comes
 	if w.catalog, err = w.part(ctx, w.number); err != nil {
@@ -174,6 +174,11 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 		w.periods = append(w.periods, shardPeriod{
 			meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices)),
 		})
+	}
+	if s := w.gathered.selected; s != nil && s.fresh {
+		if err := s.count(w, all); err != nil {
+			return err
+		}
 	}
 	cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
 	if err == nil {

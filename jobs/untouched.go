@@ -2,23 +2,28 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"drawdown/rating"
 )
 
 // Standing is what stands of the periods that a backfill settles again: shards that nothing has touched since are taken
-// over as they are (R5.4). Usage is read all the same, so that the control totals of the run are of what is there now, and
-// what was taken over must fit to them.
+// over as they are (R5.4), and must fit to the control totals of the run.
 type Standing interface {
 	Of(ctx context.Context, was *Booked) (*StandingPeriod, error)
 	// Edited gives the payers that the catalog was edited for since, in what can matter between two instants, and the shards
 	// of others; all: any may be meant.
 	Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, shards []int, all bool, err error)
-	// TakeOver makes the files of shards files of a revision, too.
-	TakeOver(ctx context.Context, r Revision, p *StandingPeriod, shards []bool) (*TakenOver, error)
+	// Quarantined gives the rows that a period has in quarantine.
+	Quarantined(ctx context.Context, p *StandingPeriod) iter.Seq2[BookedRejection, error]
+}
+
+// BookedRejection is a row that stands in quarantine; of its time nothing is known.
+type BookedRejection struct {
+	Object string
+	rating.Rejected
 }
 
 // StandingPeriod is the current revision of a period, as it was made.
@@ -27,6 +32,8 @@ type StandingPeriod struct {
 	Key      string         // of the manifest
 	Closing  []SealedState  // by shard, without their contents
 	Alike    bool           // this program and this configuration made it, after the period had ended
+	Now      rating.Instant // when it was made
+	Reasons  map[rating.Reason]int64 // rows in quarantine
 	Unpriced []string       // accounts with records that had no price
 	Notices  map[string]int // that the outbox has of it, by kind
 }
@@ -227,20 +234,17 @@ func (b *rewriting) byCatalog(ctx context.Context, w *work, touched []bool) (who
 
 // takeOver makes the files of untouched shards files of the new revisions, periods side by side.
 func (b *rewriting) takeOver(ctx context.Context, w *work, g *gathered, revisions []Revision) error {
-	if err := b.find(ctx, w, g); err != nil || b.standsAs.shards == nil {
-		return err
-	}
 	u := b.standsAs
+	if g.selected == nil {
+		if err := b.find(ctx, w, g); err != nil || u.shards == nil {
+			return err
+		}
+	}
 	u.taken = make([]*TakenOver, len(w.periods))
-	err := side(ctx, b.Workers, len(w.periods), func(ctx context.Context, i int) (err error) {
-		u.taken[i], err = b.Standing.TakeOver(ctx, revisions[i], u.periods[i], u.shards)
+	return side(ctx, b.Workers, len(w.periods), func(ctx context.Context, i int) (err error) {
+		u.taken[i], err = revisions[i].TakeOver(ctx, u.periods[i], u.shards)
 		return err
 	})
-	if errors.Is(err, errors.ErrUnsupported) {
-		u.shards, u.taken = nil, nil
-		return nil
-	}
-	return err
 }
 
 // takes tells whether a shard is taken over.
@@ -256,21 +260,19 @@ func (w *work) taken(period int) *TakenOver {
 	return w.rewriting.standsAs.taken[period]
 }
 
-// take goes through the records of a shard that is taken over, so that they are counted, and gives what it closed with.
-func (w *shardWork) take(ctx context.Context, all *rated) error {
-	cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
-	if err != nil {
-		return err
-	}
-	for cursor.NextPayer() && ctx.Err() == nil {
-		for cursor.NextPeriod() {
-			for cursor.NextBatch() {
-				continue
-			}
+// take gives what a shard that is taken over closed with, and counts those of its records that were read.
+func (w *shardWork) take(all *rated) error {
+	if w.gathered.selected == nil {
+		cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
+		if err != nil {
+			return err
 		}
-	}
-	if err := errors.Join(cursor.Close(), ctx.Err()); err != nil {
-		return fmt.Errorf("count the records of shard %d: %w", w.number, err)
+		for cursor.NextPayer() {
+			continue
+		}
+		if err := cursor.Close(); err != nil {
+			return fmt.Errorf("count the records of shard %d: %w", w.number, err)
+		}
 	}
 	w.lap(stageSort)
 	for n, d := range w.stages {

@@ -1,5 +1,7 @@
 package rating
 
+import "slices"
+
 // Records is a column batch of usage records of one object, as a reader makes them: parsed and resolved against the
 // catalog, in the order of the object. All columns have the same length; an optional column may be nil.
 type Records struct {
@@ -58,6 +60,12 @@ var reasonNames = [...]string{
 }
 
 func (r Reason) String() string { return reasonNames[r] }
+
+// ReasonNamed gives the reason of a name.
+func ReasonNamed(name string) (Reason, bool) {
+	i := slices.Index(reasonNames[:], name)
+	return Reason(max(i, 0)), i >= 0
+}
 
 // RawMax is how much of a quarantined row's bytes is kept.
 const RawMax = 4096

@@ -14,26 +14,53 @@ import (
 	"drawdown/rating"
 )
 
-// takings counts the shards that a backfill takes over.
-type takings struct {
-	jobs.Standing
-	shards *atomic.Int64
+// sparing counts the shards that a backfill takes over, and the objects of which it reads a part.
+type sparing struct{ shards, objects atomic.Int64 }
+
+func (s *sparing) watch(job *jobs.Settle) {
+	job.Output, job.Reader = takingOutput{job.Output, s}, selectingReader{job.Reader, s}
 }
 
-func (t takings) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {
+type takingOutput struct {
+	jobs.Output
+	*sparing
+}
+
+func (o takingOutput) Create(period rating.Period, name string, revision int, objects []string) (jobs.Revision, error) {
+	r, err := o.Output.Create(period, name, revision, objects)
+	return takingRevision{r, o.sparing}, err
+}
+
+type takingRevision struct {
+	jobs.Revision
+	*sparing
+}
+
+func (r takingRevision) TakeOver(ctx context.Context, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {
 	for _, taken := range shards {
 		if taken {
-			t.shards.Add(1)
+			r.shards.Add(1)
 		}
 	}
-	return t.Standing.TakeOver(ctx, r, p, shards)
+	return r.Revision.TakeOver(ctx, p, shards)
+}
+
+type selectingReader struct {
+	jobs.Reader
+	*sparing
+}
+
+func (r selectingReader) Select(ctx context.Context, o jobs.Object, accounts []bool, sink jobs.Sink) error {
+	r.objects.Add(1)
+	return r.Reader.Select(ctx, o, accounts, sink)
 }
 
 // TestUntouchedShardsAreTakenOver (R5.4): whatever is edited, a backfill that computes only what something has touched comes
 // to the bytes, states, notices and manifests of one that computes all.
 func TestUntouchedShardsAreTakenOver(t *testing.T) {
 	t.Parallel()
-	var taken, whole atomic.Int64
+	var taken sparing
+	var whole atomic.Int64
 	t.Run("worlds", func(t *testing.T) {
 		for seed := range uint64(soakTimes(8)) {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -41,7 +68,6 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 				w := newWorld(400+seed, worldShape{records: 700, days: 4, homeless: seed%3 == 0})
 				lazy, full := newSite(t, w, "shards: 5"), newSite(t, w, "shards: 5")
 				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
-				lazy.watch = func(b *jobs.Backfill) { b.Standing = takings{b.Standing, &taken} }
 				late := w.objects[int(seed)%len(w.objects)].name
 				for _, s := range []*site{lazy, full} {
 					if err := os.Remove(s.path("usage/" + late)); err != nil {
@@ -49,6 +75,7 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 					}
 					s.settle(w)
 				}
+				lazy.tamper = taken.watch
 				random := rand.New(rand.NewPCG(seed, 5))
 				for step := range 6 {
 					edit := edits()[(int(seed)+step+random.IntN(2))%len(edits())]
@@ -56,9 +83,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 					var reports [2]*jobs.Report
 					for i, s := range []*site{lazy, full} {
 						edit.do(s, w, rand.New(rand.NewPCG(seed, uint64(step))))
-						before := taken.Load()
+						before := taken.shards.Load()
 						reports[i], _ = s.backfilled(w, from, w.until(), false)
-						if i == 0 && taken.Load() == before {
+						if i == 0 && taken.shards.Load() == before {
 							whole.Add(1)
 						}
 					}
@@ -73,8 +100,8 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 			})
 		}
 	})
-	if taken.Load() == 0 || whole.Load() == 0 {
-		t.Errorf("%d shards were taken over, and %d backfills computed all", taken.Load(), whole.Load())
+	if taken.shards.Load() == 0 || taken.objects.Load() == 0 || whole.Load() == 0 {
+		t.Errorf("%d shards were taken over, of %d objects a part was read, and %d backfills computed all", taken.shards.Load(), taken.objects.Load(), whole.Load())
 	}
 }
 

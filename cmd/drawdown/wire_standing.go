@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"iter"
 	"path"
 
 	"drawdown/jobs"
@@ -45,8 +45,11 @@ func (s *standing) Of(ctx context.Context, was *jobs.Booked) (*jobs.StandingPeri
 	}
 	p := &jobs.StandingPeriod{
 		Manifest: m, Key: was.ManifestKey,
-		Alike: m.ConfigSHA256 == s.config.hash() && run != nil && run.Version == buildVersion().Version &&
-			min(nowOf(run), s.now) >= was.Period.End,
+		Reasons: map[rating.Reason]int64{},
+	}
+	if run != nil {
+		p.Now = min(nowOf(run), s.now)
+		p.Alike = m.ConfigSHA256 == s.config.hash() && run.Version == buildVersion().Version && p.Now >= was.Period.End
 	}
 	states, err := s.store.NamedStates(ctx, was.Period.Start, was.Revision)
 	if err != nil {
@@ -60,8 +63,15 @@ func (s *standing) Of(ctx context.Context, was *jobs.Booked) (*jobs.StandingPeri
 		return nil, err
 	}
 	p.Alike = p.Alike && noticeRows(m) == sumOf(p.Notices)
-	p.Unpriced, err = s.unpriced(p)
-	return p, err
+	for row, err := range s.Quarantined(ctx, p) {
+		if err != nil {
+			return nil, err
+		}
+		if p.Reasons[row.Reason]++; row.Reason == rating.NoPrice {
+			p.Unpriced = append(p.Unpriced, row.Account)
+		}
+	}
+	return p, nil
 }
 
 func noticeRows(m *jobs.ArchivedManifest) (rows int64) {
@@ -80,22 +90,38 @@ func sumOf(counts map[string]int) (sum int64) {
 	return sum
 }
 
-// unpriced gives the accounts that stand in quarantine because no price was in force.
-func (s *standing) unpriced(p *jobs.StandingPeriod) (accounts []string, err error) {
-	for _, f := range p.Manifest.Files {
-		if f.Table != "quarantine" || f.Rows == 0 {
-			continue
-		}
-		for row, err := range settlement.ReadQuarantine(s.output.File(path.Join(path.Dir(p.Key), f.Name))) {
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", f.Name, err)
+// Quarantined reads a file only if its hash is what the manifest says.
+func (s *standing) Quarantined(ctx context.Context, p *jobs.StandingPeriod) iter.Seq2[jobs.BookedRejection, error] {
+	return func(yield func(jobs.BookedRejection, error) bool) {
+		dir := path.Dir(p.Key)
+		for i := range p.Manifest.Files {
+			f := &p.Manifest.Files[i]
+			if f.Table != "quarantine" || f.Rows == 0 {
+				continue
 			}
-			if row.Reason == rating.NoPrice.String() {
-				accounts = append(accounts, orZero(row.Account))
+			if _, err := s.output.Verify(ctx, dir, fileOf(f)); err != nil {
+				yield(jobs.BookedRejection{}, fmt.Errorf("read %s: %w", s.output.File(path.Join(dir, f.Name)), err))
+				return
+			}
+			for row, err := range settlement.ReadQuarantine(s.output.File(path.Join(dir, f.Name))) {
+				if err != nil {
+					yield(jobs.BookedRejection{}, err)
+					return
+				}
+				reason, known := rating.ReasonNamed(row.Reason)
+				if !known {
+					yield(jobs.BookedRejection{}, fmt.Errorf("read %s: there is no reason %q", f.Name, row.Reason))
+					return
+				}
+				if !yield(jobs.BookedRejection{Object: row.SourceObject, Rejected: rating.Rejected{
+					Row: orZero(row.SourceRow), Reason: reason, Detail: row.Detail, RecordID: orZero(row.RecordID), Account: orZero(row.Account),
+					Meter: orZero(row.Meter), Raw: row.Raw,
+				}}, nil) {
+					return
+				}
 			}
 		}
 	}
-	return accounts, nil
 }
 
 func (s *standing) Edited(ctx context.Context, catalogSHA256 [32]byte, from, to rating.Instant) (payers []int32, shards []int, all bool, err error) {
@@ -110,80 +136,3 @@ func (s *standing) Edited(ctx context.Context, catalogSHA256 [32]byte, from, to 
 	return payers, shards, all, nil
 }
 
-func (s *standing) TakeOver(ctx context.Context, r jobs.Revision, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {
-	into, ok := r.(*outputRevision)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	dir := path.Dir(p.Key)
-	taken := &jobs.TakenOver{Notices: maps.Clone(p.Notices)}
-	var files []settlement.File
-	few := 0
-	for _, is := range shards {
-		if is {
-			few++
-		}
-	}
-	direct := 2*few <= len(shards) // else the others are added up, and taken from the whole
-	sums := settlement.NewSums()
-	for i := range p.Manifest.Files {
-		f := &p.Manifest.Files[i]
-		if f.Table == "quarantine" || f.Rows == 0 {
-			continue
-		}
-		file := settlement.File{Name: f.Name, Table: f.Table, Shard: f.Shard, Rows: f.Rows, Size: f.Size, SHA256: f.SHA256[:]}
-		if f.Table == "lines" && shards[f.Shard] == direct {
-			of, err := s.output.Verify(ctx, dir, file)
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", s.output.File(path.Join(dir, f.Name)), err)
-			}
-			sums.Add(of)
-		}
-		switch {
-		case !shards[f.Shard] && f.Table == "notices":
-			if err := s.sought(ctx, path.Join(dir, f.Name), taken); err != nil {
-				return nil, err
-			}
-		case shards[f.Shard] && f.Table == "lines":
-			taken.Lines += f.Rows
-		}
-		if shards[f.Shard] {
-			files = append(files, file)
-		}
-	}
-	if !direct {
-		whole := settlement.NewSums()
-		for _, m := range p.Manifest.Meters {
-			whole.Meters[m.Meter] = settlement.MeterSum{Deducted: m.Deducted, Excess: m.Excess, Stopped: m.Stopped}
-		}
-		for _, a := range p.Manifest.Amounts {
-			whole.Amounts[a.Currency] = a.Amount
-		}
-		whole.Without(sums)
-		sums = whole
-	}
-	for meter, m := range sums.Meters {
-		all, _ := m.Deducted.Add(m.Excess)
-		all, _ = all.Add(m.Stopped)
-		taken.Meters = append(taken.Meters, jobs.MeterReport{Meter: meter, Settled: all, Deducted: m.Deducted, Excess: m.Excess, Stopped: m.Stopped})
-	}
-	for currency, amount := range sums.Amounts {
-		taken.Amounts = append(taken.Amounts, jobs.CurrencyAmount{Currency: currency, Amount: amount})
-	}
-	return taken, into.TakeOver(ctx, s.output, dir, files, sums)
-}
-
-// sought reads which notices are to be found again.
-func (s *standing) sought(ctx context.Context, name string, taken *jobs.TakenOver) error {
-	err := s.output.VerifyNotices(ctx, name, func(n *settlement.Notice) error {
-		taken.Sought = append(taken.Sought, bookedNotice(n))
-		if taken.Notices[n.Kind]--; taken.Notices[n.Kind] <= 0 {
-			delete(taken.Notices, n.Kind)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read %s: %w", s.output.File(name), err)
-	}
-	return nil
-}

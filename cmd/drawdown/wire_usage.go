@@ -73,6 +73,10 @@ func (r objectReader) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (
 	return jobs.Summary{Read: summary.Read, First: summary.First, Last: summary.Last, SHA256: summary.SHA256}, objectError(err)
 }
 
+func (r objectReader) Select(ctx context.Context, o jobs.Object, accounts []bool, sink jobs.Sink) error {
+	return objectError(r.reader.Select(ctx, listedObject(o), accounts, sink))
+}
+
 func (r objectReader) Raw(ctx context.Context, o jobs.Object, rows []int64) (map[int64][]byte, error) {
 	raw, err := r.reader.Raw(ctx, listedObject(o), rows)
 	return raw, objectError(err)

@@ -324,7 +324,7 @@ func (r *archivedRevision) translate(sum [32]byte) error {
 	for i := range m.Inputs {
 		in := &m.Inputs[i]
 		known := jobs.Known{Object: jobs.Object{Key: in.Key, Size: in.Size}, SHA256: hash32(in.SHA256)}
-		r.manifest.Inputs = append(r.manifest.Inputs, jobs.Input{Known: known, Rows: jobs.RowCounts(in.Rows)})
+		r.manifest.Inputs = append(r.manifest.Inputs, jobs.Input{Known: known, Rows: jobs.RowCounts(in.Rows), Probable: in.ProbableDuplicate})
 	}
 	r.manifest.Late = lateOf(m)
 	for _, f := range m.Files {
@@ -355,9 +355,7 @@ func hash32(h settlement.Hash) (sum [32]byte) {
 func (r *archivedRevision) Manifest() *jobs.ArchivedManifest { return &r.manifest }
 
 func (r *archivedRevision) Verify(ctx context.Context, f *jobs.ArchivedFile) error {
-	sums, err := r.output.Verify(ctx, r.dir, settlement.File{
-		Name: f.Name, Table: f.Table, Shard: f.Shard, Rows: f.Rows, Size: f.Size, SHA256: f.SHA256[:],
-	})
+	sums, err := r.output.Verify(ctx, r.dir, fileOf(f))
 	if err != nil {
 		return err
 	}

@@ -166,6 +166,9 @@ func (c *Cursor) countConflicts() error {
 	return nil
 }
 
+// Tallies gives the counts and sums of the shard, once it was read to its end.
+func (c *Cursor) Tallies() []Tally { return c.result.tallies }
+
 // finish publishes what was found out about the shard.
 func (c *Cursor) finish() {
 	c.done = true

@@ -67,6 +67,8 @@ type batcher struct {
 	key     string
 	attrs   *attributeCoder
 
+	selected []bool // by account: whose records are wanted, of an object that was read before; nil: everything
+
 	out     rating.Records
 	summary Summary
 	idText  []byte
@@ -108,8 +110,23 @@ type record struct {
 	content        uint64
 }
 
+// wants tells whether records of an account are asked for.
+func (b *batcher) wants(account []byte) bool {
+	if b.selected == nil {
+		return true
+	}
+	i := b.account(account)
+	return i != rating.None && b.selected[i]
+}
+
+// whole tells whether all of the object is read.
+func (b *batcher) whole() bool { return b.selected == nil }
+
 // add makes the records of a row.
 func (b *batcher) add(r *row) error {
+	if !b.wants(r.account) {
+		return nil
+	}
 	rec := record{account: rating.None, meter: rating.None}
 	var timeFault string
 	rec.time, rec.hasTime, timeFault = b.time(r)
@@ -441,6 +458,9 @@ func (b *batcher) flush() error {
 const maxRejected = 1 << 18
 
 func (b *batcher) reject(r *row, rec *record, id []byte, reason rating.Reason, detail string) error {
+	if b.selected != nil {
+		return nil // it has been told of
+	}
 	if b.summary.Rejected++; b.summary.Rejected > maxRejected && b.summary.Rejected > b.summary.Read/2 {
 		return fmt.Errorf("has more than %d rows that cannot settle, row %d because %s; see to usage.fields, and to what its producer writes", maxRejected, r.number, detail)
 	}

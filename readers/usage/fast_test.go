@@ -165,6 +165,7 @@ func fastAndSlow(t *testing.T, quantities, times []columnKind) {
 			if summaries[i], err = r.Read(context.Background(), o, &all[i]); err != nil {
 				t.Fatal(err)
 			}
+			wantSelected(t, r, o, &all[i])
 			for k := range all[i].records {
 				all[i].records[k].Attrs, all[i].records[k].Content = 0, 0
 			}

@@ -154,6 +154,10 @@ func (r *rowTexts) add(row *row) error {
 	return nil
 }
 
+func (r *rowTexts) wants([]byte) bool { return true }
+
+func (r *rowTexts) whole() bool { return true }
+
 // dribble gives a byte at a time.
 type dribble struct{ r io.Reader }
 
@@ -167,7 +171,7 @@ func FuzzCSV(f *testing.F) {
 		text := append([]byte("id,account,meter,quantity,time\n"), body...)
 		p := mustPlan(t, Config{MaxLine: 64})
 		run := func(r io.Reader, size int) []string {
-			s, err := newStream(context.Background(), r, Object{Size: int64(len(text))}, plain, p)
+			s, err := newStream(context.Background(), r, Object{Size: int64(len(text))}, plain, p, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,12 +212,67 @@ func FuzzParquet(f *testing.F) {
 		dump(t, data) // nothing recovers a panic here
 		m := &memoryFile{Reader: bytes.NewReader(data)}
 		o := Object{Key: "u.parquet", Size: int64(len(data))}
-		var c count
-		b := newBatcher(r, o, &c)
-		if _, err := r.decodeParquet(context.Background(), o, m, b); err != nil && strings.Contains(err.Error(), "decoder failed") {
+		fuzzSelected(t, r, o, m)
+	})
+}
+
+// FuzzSelect: of whatever object, what is selected is what all of it holds of the accounts.
+func FuzzSelect(f *testing.F) {
+	for _, line := range []string{
+		`{"id":"a","account":"acme","meter":"gb","quantity":1.50,"time":"2026-10-01T08:30:00Z","attributes":{"account":"globex","c":1}}`,
+		`{"specversion":"1.0","id":"1","source":"s","subject":"acme","type":"gb","time":"2026-10-01T08:30:00Z","data":{"quantity":"2","account":"x"}}`,
+		`{"id":"a","x":{"account":"acme"},"meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
+		`{"id":"a" , "account" : "globex" , "version": "x", "meter":"gb","quantity":-1,"time":"2026-10-01T08:30:00Z"}`,
+		`{"id":"a","acc\u006funt":"acme","meter":"calls","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
+	} {
+		f.Add([]byte(line+"\n"+line), false)
+	}
+	f.Add([]byte("id,account,meter,quantity,time,version\n1,acme,gb,1,2026-10-01T00:00:00Z,x\n\"2\",\"acme\",gb,-1,2026-10-01T00:00:00Z,2\n"), true)
+	r, err := NewReader(&Folder{}, testCatalog(f), Config{}, mustInstant(f, "2026-11-01T00:00:00Z"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, csv bool) {
+		o := Object{Key: "u.ndjson", Size: int64(len(data))}
+		if csv {
+			o.Key = "u.csv"
+		}
+		fuzzSelected(t, r, o, &memoryFile{Reader: bytes.NewReader(data)})
+	})
+}
+
+// fuzzSelected reads all of an object, and then what it has of each account.
+func fuzzSelected(t *testing.T, r *Reader, o Object, m *memoryFile) {
+	decode := func(accounts []bool) (*memory, error) {
+		m.Seek(0, io.SeekStart)
+		var found memory
+		b := newBatcher(r, o, &found)
+		b.selected = accounts
+		_, err := r.decode(t.Context(), o, m, b)
+		if err != nil {
+			return nil, err
+		}
+		return &found, b.flush()
+	}
+	all, err := decode(nil)
+	if err != nil {
+		if strings.Contains(err.Error(), "decoder failed") {
 			t.Fatal(err)
 		}
-	})
+		return
+	}
+	for i := range r.catalog.Accounts {
+		accounts := make([]bool, len(r.catalog.Accounts))
+		accounts[i] = true
+		got, err := decode(accounts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := slices.DeleteFunc(slices.Clone(all.records), func(k kept) bool { return !accounts[k.Account] })
+		if !slices.Equal(of, got.records) || len(got.rejected) > 0 {
+			t.Fatalf("of account %d:\n%v\nwant\n%v", i, got.records, of)
+		}
+	}
 }
 
 type memoryFile struct{ *bytes.Reader }

@@ -7,9 +7,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"drawdown/rating"
-
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
+
+	"drawdown/rating"
 )
 
 // memory is a sink that keeps what it gets, in words.
@@ -105,7 +106,31 @@ func read(t testing.TB, cfg Config, name, data string) (*memory, Summary) {
 	if s.Rejected != int64(len(m.rejected)) {
 		t.Errorf("summary counts %d rejected, the sink got %d", s.Rejected, len(m.rejected))
 	}
+	wantSelected(t, r, o, &m)
 	return &m, s
+}
+
+// wantSelected holds what is selected of an object against what all of it holds.
+func wantSelected(t testing.TB, r *Reader, o Object, all *memory) {
+	t.Helper()
+	for chosen := range 1 << 3 {
+		accounts := make([]bool, len(r.catalog.Accounts))
+		for i := range 3 {
+			accounts[i] = chosen>>i&1 > 0
+		}
+		var got, want memory
+		for _, k := range all.records {
+			if accounts[k.Account] {
+				want.records = append(want.records, k)
+			}
+		}
+		if err := r.Select(t.Context(), o, accounts, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(memory{})); diff != "" {
+			t.Fatalf("selected of %s for accounts %v:\n%s", o.Key, accounts, diff)
+		}
+	}
 }
 
 func gzipText(data []byte) []byte {

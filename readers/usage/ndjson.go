@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -25,6 +26,7 @@ type jsonReader struct {
 	binding    binding
 	decoder    decoder
 	row        row
+	account    []byte // how the member is spelt whose value is the account; nil: it is a constant
 	attributes int    // the slot of the whole object
 	text       []byte // of an id that is put together
 }
@@ -49,7 +51,12 @@ func newJSONReader(p *plan, key string) *jsonReader {
 	}
 	slots = firstPlanSlot
 	j := &jsonReader{key: key, mapped: p.mapsAttributes}
-	j.binding = p.bind(func(name, _ string) int { return slotOf(name) })
+	j.binding = p.bind(func(name, canonical string) int {
+		if canonical == "account" {
+			j.account = []byte(`"` + name[strings.LastIndexByte(name, '.')+1:] + `"`)
+		}
+		return slotOf(name)
+	})
 	if !p.mapsAttributes {
 		j.attributes = slotOf("attributes")
 		root.child("attributes").collect = intoAttributes
@@ -72,7 +79,7 @@ func (j *jsonReader) read(s *stream, to rows) error {
 		if err != nil {
 			return err
 		}
-		if blank(line) {
+		if blank(line) || !cut && j.passes(line, to) {
 			continue
 		}
 		j.row.reset(number)
@@ -87,6 +94,30 @@ func (j *jsonReader) read(s *stream, to rows) error {
 		}
 	}
 }
+
+// passes tells whether nobody wants a line, without decoding it: the member of the account stands there once, before a
+// plain string, and nothing is escaped. Where that member lies elsewhere in the object, the line has no account at all.
+func (j *jsonReader) passes(line []byte, to rows) bool {
+	if j.account == nil || to.whole() || bytes.IndexByte(line, '\\') >= 0 ||
+		j.binding.account.kind == byDefault && bytes.Contains(line, specVersion) {
+		return false
+	}
+	_, rest, found := bytes.Cut(line, j.account)
+	if !found || bytes.Contains(rest, j.account) {
+		return false
+	}
+	rest = bytes.TrimLeft(rest, " \t")
+	if rest, found = bytes.CutPrefix(rest, []byte(":")); !found {
+		return false
+	}
+	if rest, found = bytes.CutPrefix(bytes.TrimLeft(rest, " \t"), []byte(`"`)); !found {
+		return false
+	}
+	account, _, found := bytes.Cut(rest, []byte(`"`))
+	return found && !to.wants(account)
+}
+
+var specVersion = []byte("specversion") // of CloudEvents, whose account is the subject
 
 func blank(line []byte) bool {
 	for _, c := range line {

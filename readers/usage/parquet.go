@@ -32,9 +32,12 @@ type parquetReader struct {
 }
 
 func (r *Reader) decodeParquet(ctx context.Context, o Object, file content, to rows) (sum [32]byte, err error) {
-	hash := sha256.New()
-	if _, err := io.Copy(hash, io.NewSectionReader(file, 0, o.Size)); err != nil {
-		return sum, err
+	if to.whole() {
+		hash := sha256.New()
+		if _, err := io.Copy(hash, io.NewSectionReader(file, 0, o.Size)); err != nil {
+			return sum, err
+		}
+		hash.Sum(sum[:0])
 	}
 	f, err := openParquet(file, o.Size)
 	if err != nil {
@@ -46,10 +49,7 @@ func (r *Reader) decodeParquet(ctx context.Context, o Object, file content, to r
 	if err := p.bind(); err != nil {
 		return sum, err
 	}
-	if err := p.read(to); err != nil {
-		return sum, err
-	}
-	return [32]byte(hash.Sum(nil)), nil
+	return sum, p.read(to)
 }
 
 func newParquetReader(ctx context.Context, f *parquetFile, of *plan, key string) *parquetReader {
@@ -296,6 +296,9 @@ func (p *parquetReader) rows(number int64, n int, to rows) error {
 				continue
 			}
 		}
+		if p.passes(i, to) {
+			continue
+		}
 		if err := p.fill(number+int64(i), i); err != nil {
 			return err
 		}
@@ -307,6 +310,12 @@ func (p *parquetReader) rows(number int64, n int, to rows) error {
 		c.at += n
 	}
 	return nil
+}
+
+// passes tells whether nobody wants a row, i rows ahead. Of a map, rows are read one after another.
+func (p *parquetReader) passes(i int, to rows) bool {
+	p.arena = p.arena[:0]
+	return p.maps == nil && !to.wants(p.text(p.binding.account, i))
 }
 
 // fill makes texts of a row, i rows ahead.

@@ -50,6 +50,10 @@ type lines struct {
 	n    int
 }
 
+func (*lines) wants([]byte) bool { return true }
+
+func (*lines) whole() bool { return true }
+
 func (l *lines) add(r *row) error {
 	if l.n++; l.n <= 3 || l.n == 100 {
 		text := r.raw

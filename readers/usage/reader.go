@@ -47,8 +47,20 @@ func (r *Reader) AttributeSets() []rating.AttributeSet { return r.sets.all() }
 // machine fails, nobody knows what the object says, and nothing may be settled as if it said nothing. After an error, what
 // the sink took is not the whole object.
 func (r *Reader) Read(ctx context.Context, o Object, sink Sink) (Summary, error) {
+	return r.batches(ctx, o, nil, sink)
+}
+
+// Select reads what an object that was read before has of some accounts, which are told by index. Its other rows are passed
+// over, and the sink is told of no row that does not settle. Nor is the object hashed: it must be the version that was.
+func (r *Reader) Select(ctx context.Context, o Object, accounts []bool, sink Sink) error {
+	_, err := r.batches(ctx, o, accounts, sink)
+	return err
+}
+
+func (r *Reader) batches(ctx context.Context, o Object, accounts []bool, sink Sink) (Summary, error) {
 	guarded := &guardedSink{sink: sink}
 	b := newBatcher(r, o, guarded)
+	b.selected = accounts
 	err := r.read(ctx, o, &guarded.busy, func(file content) error {
 		var err error
 		if b.summary.SHA256, err = r.decode(ctx, o, file, b); err != nil {
@@ -156,6 +168,10 @@ func contained(file content, busy *bool, work func(content) error) (err error) {
 // rows takes the rows of an object, one after another.
 type rows interface {
 	add(*row) error
+	// wants tells whether rows of an account are of any use; the others may be passed over.
+	wants(account []byte) bool
+	// whole tells whether all of the object is wanted, and so the hash of its stored bytes.
+	whole() bool
 }
 
 func (r *Reader) decode(ctx context.Context, o Object, file content, to rows) (sum [32]byte, err error) {
@@ -163,7 +179,7 @@ func (r *Reader) decode(ctx context.Context, o Object, file content, to rows) (s
 	if f.kind == parquet {
 		return r.decodeParquet(ctx, o, file, to)
 	}
-	s, err := newStream(ctx, file, o, f.compression, r.plan)
+	s, err := newStream(ctx, file, o, f.compression, r.plan, to.whole())
 	if err != nil {
 		return sum, err
 	}
@@ -213,6 +229,10 @@ type picker struct {
 	numbers []int64 // sorted, not yet found
 	found   map[int64][]byte
 }
+
+func (p *picker) wants([]byte) bool { return true }
+
+func (p *picker) whole() bool { return false }
 
 func (p *picker) add(r *row) error {
 	if r.number != p.numbers[0] {

@@ -49,6 +49,7 @@ func TestNoQuantityWraps(t *testing.T) {
 			if _, err := r.Read(context.Background(), o, &m); err != nil {
 				t.Fatal(err)
 			}
+			wantSelected(t, r, o, &m)
 			for _, k := range m.records {
 				if !k.Spoilt {
 					t.Errorf("%s at scale %d: row %d is billed as %d", name, scale, k.Row, k.Quantity)

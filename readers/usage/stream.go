@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// stream gives the lines of a text object, which may be compressed, and hashes its stored bytes in passing.
+// stream gives the lines of a text object, which may be compressed, and hashes its stored bytes in passing where that is asked.
 type stream struct {
 	ctx      context.Context
 	stored   *hashingReader
@@ -31,25 +31,30 @@ type stream struct {
 // hashingReader hashes what is read through it.
 type hashingReader struct {
 	file io.Reader
-	hash hash.Hash
+	hash hash.Hash // nil: it does not
 	size int64
 }
 
 func (h *hashingReader) Read(p []byte) (int, error) {
 	n, err := h.file.Read(p)
-	h.hash.Write(p[:n])
+	if h.hash != nil {
+		h.hash.Write(p[:n])
+	}
 	h.size += int64(n)
 	return n, err
 }
 
-func newStream(ctx context.Context, file io.Reader, o Object, c compression, p *plan) (*stream, error) {
+func newStream(ctx context.Context, file io.Reader, o Object, c compression, p *plan, hashes bool) (*stream, error) {
 	s := &stream{
 		ctx:     ctx,
-		stored:  &hashingReader{file: io.LimitReader(file, o.Size), hash: sha256.New()},
+		stored:  &hashingReader{file: io.LimitReader(file, o.Size)},
 		closer:  func() {},
 		limit:   max(minExpansion, saturatingProduct(o.Size, p.maxExpansion)),
 		buf:     make([]byte, 256<<10),
 		maxLine: int(p.maxLine),
+	}
+	if hashes {
+		s.stored.hash = sha256.New()
 	}
 	switch c {
 	case plain:
@@ -188,10 +193,13 @@ func (s *stream) skipMark() error {
 	return nil
 }
 
-// sum gives the hash of the stored bytes, of which the decoder may have left some unread.
+// sum gives the hash of the stored bytes, if they are hashed. The decoder may have left some unread.
 func (s *stream) sum() (sum [32]byte, err error) {
 	if _, err := io.Copy(io.Discard, s.stored); err != nil {
 		return sum, err
 	}
-	return [32]byte(s.stored.hash.Sum(nil)), nil
+	if s.stored.hash != nil {
+		s.stored.hash.Sum(sum[:0])
+	}
+	return sum, nil
 }
