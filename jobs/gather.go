@@ -24,8 +24,8 @@ type gathered struct {
 	shuffle    *shuffle.Shuffle
 	quarantine *quarantine
 	done       atomic.Int64 // objects that were read
-	absent     []Known // that were read before, can hold rows of the periods, and are not listed
-	selected   *selection // of a backfill; nil: all objects are read as a whole
+	absent     []Known      // that were read before, can hold rows of the periods, and are not listed
+	selected   *selection   // of a backfill; nil: all objects are read as a whole
 	freeing    sync.WaitGroup
 	freed      error
 	lateGathered

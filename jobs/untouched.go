@@ -29,13 +29,13 @@ type BookedRejection struct {
 // StandingPeriod is the current revision of a period, as it was made.
 type StandingPeriod struct {
 	Manifest *ArchivedManifest
-	Key      string         // of the manifest
-	Closing  []SealedState  // by shard, without their contents
-	Alike    bool           // this program and this configuration made it, after the period had ended
-	Now      rating.Instant // when it was made
+	Key      string                  // of the manifest
+	Closing  []SealedState           // by shard, without their contents
+	Alike    bool                    // this program and this configuration made it, after the period had ended
+	Now      rating.Instant          // when it was made
 	Reasons  map[rating.Reason]int64 // rows in quarantine
-	Unpriced []string       // accounts with records that had no price
-	Notices  map[string]int // that the outbox has of it, by kind
+	Unpriced []string                // accounts with records that had no price
+	Notices  map[string]int          // that the outbox has of it, by kind
 }
 
 // TakenOver is what stands in files that were taken over.

@@ -135,4 +135,3 @@ func (s *standing) Edited(ctx context.Context, catalogSHA256 [32]byte, from, to 
 	payers, all = s.used.PayersOf(was, is, from, to, s.config.compileConfig())
 	return payers, shards, all, nil
 }
-

@@ -48,7 +48,14 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	file, err := r.output.storage.open(path.Join(r.dir, w.Name))
+	name := path.Join(r.dir, w.Name)
+	if w.taken {
+		unwritten, err := r.unwritten(name, w)
+		if unwritten || err != nil {
+			return err
+		}
+	}
+	file, err := r.output.storage.open(name)
 	if err != nil {
 		return err
 	}

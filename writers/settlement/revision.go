@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"drawdown/rating"
 	"drawdown/readers/bucket"
@@ -73,7 +74,8 @@ type Revision struct {
 
 	mu      sync.Mutex
 	written []written
-	taken   *Sums // of lines in files that were taken over; nil: none were
+	taken   *Sums     // of lines in files that were taken over; nil: none were
+	stood   time.Time // when the manifest was written that they are taken over with
 	checked bool
 }
 
@@ -85,6 +87,7 @@ type written struct {
 	digests []digest
 	tally   *tally // of lines and charges
 	taken   bool   // over, from another revision
+	linked  bool   // and it is the very file of that
 }
 
 // Create starts a revision in a folder of its own. Its token is new to each run, so two runs never share the folder.

@@ -176,7 +176,7 @@ func (f folder) create(name string) (io.WriteCloser, error) {
 func (f folder) link(name, as string) error {
 	err := f.root.Link(name, as)
 	if err == nil {
-		f.unsynced.note(as, true)
+		f.unsynced.note(path.Dir(as), false) // what is in the file was made last when it was committed
 	} else if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 		err = errors.Join(errors.ErrUnsupported, err) // of the file system, or of Windows
 	}
