@@ -31,12 +31,14 @@ func (b *rewriting) selects(w *work, g *gathered) *selection {
 		return nil
 	}
 	s := &selection{periods: u.periods, kept: make([]bool, len(g.objects))}
-	there := map[string]bool{}
+	kept := map[string]*Known{}
 	for i := range g.objects {
 		o := &g.objects[i]
-		s.kept[i] = !o.fresh && u.settled(&o.Known)
-		s.fresh = s.fresh || !s.kept[i]
-		there[o.Key] = s.kept[i]
+		if s.kept[i] = !o.fresh && u.settled(&o.Known); s.kept[i] {
+			kept[o.Key] = &o.Known
+		} else {
+			s.fresh = true
+		}
 	}
 	for _, p := range u.periods {
 		if len(p.Unpriced) > 0 || p.Manifest.CatalogSHA256 != b.CatalogSHA256 && !p.lasts() {
@@ -44,7 +46,7 @@ func (b *rewriting) selects(w *work, g *gathered) *selection {
 		}
 		for i := range p.Manifest.Inputs {
 			in := &p.Manifest.Inputs[i]
-			if !there[in.Key] || in.Rows.Quarantined > 0 && in.Last > p.Now {
+			if o := kept[in.Key]; o == nil || in.Rows.Quarantined > 0 && o.Last > p.Now { // it was in the future, and is so no more
 				return nil
 			}
 		}

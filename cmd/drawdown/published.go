@@ -34,16 +34,12 @@ func (c *Config) openOutput(ctx context.Context, memory byteSize) (*settlement.O
 
 // openPublished reads the manifest of a settled period.
 func openPublished(out *settlement.Output, name string, current settlement.Current) (*published, error) {
-	content, err := out.ReadFile(current.Manifest)
+	manifest, _, err := out.ReadManifest(current.Manifest)
 	if isMissing(err) {
 		return nil, fmt.Errorf("the output has lost the manifest of period %s: %w; restore the folder from a copy", name, err)
 	}
 	if err != nil {
 		return nil, err
-	}
-	manifest, err := settlement.ParseManifest(content)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", out.File(current.Manifest), err)
 	}
 	return &published{name, current, manifest, out, path.Dir(current.Manifest)}, nil
 }

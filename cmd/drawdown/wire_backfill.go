@@ -160,18 +160,6 @@ func (h *history) Unseal(ctx context.Context, c *rating.Catalog, s jobs.SealedSt
 	return store.DecodeState(c, s.Blob)
 }
 
-func manifestAt(out *settlement.Output, key string) (*settlement.Manifest, error) {
-	content, err := out.ReadFile(key)
-	if err != nil {
-		return nil, err
-	}
-	m, err := settlement.ParseManifest(content)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", key, err)
-	}
-	return m, nil
-}
-
 func (h *history) Keep(ctx context.Context, states []jobs.SealedState) error {
 	stored := make([]store.ShardState, len(states))
 	for n, s := range states {

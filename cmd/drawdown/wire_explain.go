@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -109,16 +108,12 @@ func (p *past) BooksAt(ctx context.Context, t rating.Instant) (*jobs.Books, erro
 		return nil, err
 	}
 	file := p.output.File(r.ManifestKey)
-	content, err := p.output.ReadFile(r.ManifestKey)
-	if err != nil {
-		return nil, err
-	}
-	if sha256.Sum256(content) != r.ManifestSHA256 {
+	manifest, sha, err := p.output.ReadManifest(r.ManifestKey)
+	if sha != [32]byte{} && sha != r.ManifestSHA256 {
 		return nil, fmt.Errorf("%s is not the manifest that was committed: it was changed since, or is of another site", file)
 	}
-	manifest, err := settlement.ParseManifest(content)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", file, err)
+		return nil, err
 	}
 	books := &jobs.Books{
 		Period: settledOf(r).Period, Revision: r.Revision, Inputs: make(map[string]jobs.BookedInput, len(manifest.Inputs)), CatalogSHA256: r.CatalogSHA256,

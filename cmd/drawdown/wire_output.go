@@ -85,7 +85,7 @@ func (r *outputRevision) Finish(
 	}
 	manifest := r.output.manifest(m)
 	if m.Standing != "" {
-		standing, err := manifestAt(r.output.stands, m.Standing)
+		standing, _, err := r.output.stands.ReadManifest(m.Standing)
 		if err != nil || r.ComesTo(manifest, standing) {
 			return "", sha256, err
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,13 +135,9 @@ func differing(ctx context.Context, stands, again *settlement.Output, was, is st
 	var sides [2]settlement.Side
 	for i, key := range []string{was, is} {
 		out := []*settlement.Output{stands, again}[i]
-		content, err := out.ReadFile(key)
+		m, _, err := out.ReadManifest(key)
 		if err != nil {
 			return nil, err
-		}
-		m, err := settlement.ParseManifest(content)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
 		}
 		sides[i] = settlement.Side{Output: out, Dir: path.Dir(key), Manifest: m}
 	}
@@ -268,16 +263,12 @@ func (o *archive) Names(ctx context.Context, manifestKey string) (names []string
 }
 
 func (o *archive) Open(_ context.Context, manifestKey string) (jobs.ArchivedRevision, error) {
-	content, err := o.ReadFile(manifestKey)
-	if err != nil {
-		return nil, err
-	}
-	m, err := settlement.ParseManifest(content)
+	m, sha, err := o.ReadManifest(manifestKey)
 	if err != nil {
 		return nil, err
 	}
 	r := &archivedRevision{output: o.Output, dir: path.Dir(manifestKey), stands: m, sums: settlement.NewSums()}
-	return r, r.translate(sha256.Sum256(content))
+	return r, r.translate(sha)
 }
 
 // archivedRevision makes a settlement.Manifest with its files a jobs.ArchivedRevision.

@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"drawdown/rating"
 )
@@ -305,7 +306,9 @@ func (r *Revision) Finish(m Manifest) (key string, sha [sha256.Size]byte, err er
 	if err != nil {
 		return "", sha, fmt.Errorf("write %s: %w", key, err)
 	}
-	return key, sha256.Sum256(content), nil
+	sha = sha256.Sum256(content)
+	r.output.manifests.put(sha, &m, len(content))
+	return key, sha, nil
 }
 
 // fillIn says in a manifest what the revision knows by itself.
@@ -393,18 +396,60 @@ func OpenManifest(file string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := ParseManifest(content)
+	m, err := parseManifest(content)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest %s: %w", file, err)
 	}
 	return m, nil
 }
 
-// ReadFile reads a file of the output, such as a manifest, whole.
+// ReadFile reads a file of the output whole.
 func (o *Output) ReadFile(name string) ([]byte, error) { return readFile(o.storage, name) }
 
-// ParseManifest is [OpenManifest] for the content of one.
-func ParseManifest(content []byte) (*Manifest, error) {
+// ReadManifest reads a manifest of the output, and gives its hash. The same bytes are not decoded time and again: nobody may
+// change what it gives.
+func (o *Output) ReadManifest(key string) (m *Manifest, sha [sha256.Size]byte, err error) {
+	content, err := o.ReadFile(key)
+	if err != nil {
+		return nil, sha, err
+	}
+	sha = sha256.Sum256(content)
+	if m = o.manifests.get(sha); m != nil {
+		return m, sha, nil
+	}
+	if m, err = parseManifest(content); err != nil {
+		return nil, sha, fmt.Errorf("read manifest %s: %w", o.File(key), err)
+	}
+	o.manifests.put(sha, m, len(content))
+	return m, sha, nil
+}
+
+// manifests are some that were read or written lately, by their hashes.
+type manifests struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*Manifest
+	bytes int
+}
+
+const manifestBytes = 16 << 20 // of those that are kept
+
+func (c *manifests) get(sha [sha256.Size]byte) *Manifest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known[sha]
+}
+
+func (c *manifests) put(sha [sha256.Size]byte, m *Manifest, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bytes += bytes; c.known == nil || c.bytes > manifestBytes {
+		c.known, c.bytes = map[[sha256.Size]byte]*Manifest{}, bytes
+	}
+	c.known[sha] = m
+}
+
+// parseManifest is [OpenManifest] for the content of one.
+func parseManifest(content []byte) (*Manifest, error) {
 	m := new(Manifest)
 	if err := decodeStrictly(content, m); err != nil {
 		return nil, err

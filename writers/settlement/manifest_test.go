@@ -56,11 +56,11 @@ func TestManifestIsCanonical(t *testing.T) {
 		`"revision": 1`: `"revision":  1`, "}\n": "}", `"site"`: `"sight"`, `"format_version": 1`: `"format_version": 2`,
 		`"read": 0,`: `"read": 1,`,
 	} {
-		if _, err := ParseManifest([]byte(strings.Replace(string(content), from, to, 1))); err == nil && from != "}\n" {
+		if _, err := parseManifest([]byte(strings.Replace(string(content), from, to, 1))); err == nil && from != "}\n" {
 			t.Errorf("%q was read", to)
 		}
 	}
-	if _, err := ParseManifest(content[:len(content)-1]); err == nil {
+	if _, err := parseManifest(content[:len(content)-1]); err == nil {
 		t.Error("read without its last line feed")
 	}
 }

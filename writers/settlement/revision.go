@@ -24,6 +24,7 @@ type Output struct {
 	storage       storage
 	checksAtATime int
 	name          string
+	manifests     manifests
 
 	mu      sync.Mutex
 	spare   [tableCount][]*tableFile
