@@ -89,6 +89,10 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			g.absent = append(g.absent, k)
 		}
 	}
+	selected := run.selects(g)
+	if selected != nil {
+		bytes = selected.expected(g)
+	}
 	booked, writers := int32(0), s.Workers
 	if run.late != nil {
 		booked, writers = g.bookedNumber(), 2*writers // an object's late rows have a writer of their own
@@ -106,7 +110,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		expected[i] = g.objects[i].Object
 	}
 	s.Bucket.Expect(expected)
-	err = s.readUsage(ctx, run, g)
+	err = s.readUsage(ctx, run, g, selected)
 	if err == nil {
 		err = s.compareLate(ctx, run, g, objects)
 	}

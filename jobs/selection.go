@@ -25,11 +25,12 @@ type selection struct {
 // selects tells what a batch may leave unread, before anything is read; nil: nothing. That an object is settled as it is
 // says its version alone. So nothing is left out where something that was settled is gone or is another version, nor where
 // a row in quarantine might settle today.
-func (b *rewriting) selects(w *work, g *gathered) *selection {
-	u := b.standsAs
-	if len(u.periods) == 0 || w.late != nil || !u.chained() {
+func (w *work) selects(g *gathered) *selection {
+	b := w.rewriting
+	if b == nil || w.late != nil || len(b.standsAs.periods) == 0 || !b.standsAs.chained() {
 		return nil
 	}
+	u := b.standsAs
 	s := &selection{periods: u.periods, kept: make([]bool, len(g.objects))}
 	kept := map[string]*Known{}
 	for i := range g.objects {
@@ -57,6 +58,18 @@ func (b *rewriting) selects(w *work, g *gathered) *selection {
 // keeps tells whether only a part of an object was read.
 func (g *gathered) keeps(object int32) bool { return g.selected != nil && g.selected.kept[object] }
 
+// expected estimates of how many bytes records come: of what is kept, those of a few shards.
+func (s *selection) expected(g *gathered) (bytes int64) {
+	for n, kept := range s.kept {
+		if size := g.objects[n].Size; kept {
+			bytes += size / 16
+		} else {
+			bytes += size
+		}
+	}
+	return bytes
+}
+
 // lasts tells whether rows stay in quarantine whatever accounts and meters there are.
 func (p *StandingPeriod) lasts() bool {
 	for reason := range p.Reasons {
@@ -71,11 +84,7 @@ func (p *StandingPeriod) lasts() bool {
 
 // readUsage reads the objects of the run: of a backfill first what may say something new, so that it is known which shards
 // that touches.
-func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered) error {
-	var selected *selection
-	if run.rewriting != nil {
-		selected = run.rewriting.selects(run, g)
-	}
+func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected *selection) error {
 	first, rest := make([]int32, 0, len(g.objects)), []int32(nil)
 	for n := range g.objects {
 		if selected != nil && selected.kept[n] {

@@ -45,7 +45,7 @@ func (s *bucketStorage) makeDir(name string) error {
 	return s.bucket.List(s.ctx, name+"/", func(bucket.Object) error { return fs.ErrExist })
 }
 
-func (s *bucketStorage) link(string, string) error { return errors.ErrUnsupported }
+func (s *bucketStorage) link(string, string, []string) (map[string]fileInfo, error) { return nil, nil }
 
 func (s *bucketStorage) create(string) (io.WriteCloser, error) { return s.bucket.TempFile() }
 

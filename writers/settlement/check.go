@@ -48,14 +48,10 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	name := path.Join(r.dir, w.Name)
-	if w.taken {
-		unwritten, err := r.unwritten(name, w)
-		if unwritten || err != nil {
-			return err
-		}
+	if w.sound {
+		return nil
 	}
-	file, err := r.output.storage.open(name)
+	file, err := r.output.storage.open(path.Join(r.dir, w.Name))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"drawdown/rating"
 	"drawdown/readers/bucket"
@@ -76,7 +75,6 @@ type Revision struct {
 	mu      sync.Mutex
 	written []written
 	taken   *Sums     // of lines in files that were taken over; nil: none were
-	stood   time.Time // when the manifest was written that they are taken over with
 	checked bool
 }
 
@@ -88,7 +86,7 @@ type written struct {
 	digests []digest
 	tally   *tally // of lines and charges
 	taken   bool   // over, from another revision
-	linked  bool   // and it is the very file of that
+	sound   bool   // and is known to be what it was
 }
 
 // Create starts a revision in a folder of its own. Its token is new to each run, so two runs never share the folder.

@@ -40,8 +40,8 @@ type making interface {
 }
 
 type linking interface {
-	// link makes a completed file one of another name, too; it gives errors.ErrUnsupported where it cannot.
-	link(name, as string) error
+	// link makes completed files of a folder files of another one, too, as far as it can, and gives what it knows of those.
+	link(dir, as string, names []string) (map[string]fileInfo, error)
 }
 
 type lasting interface {
@@ -106,7 +106,9 @@ func readFile(s storage, name string) (content []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return io.ReadAll(io.NewSectionReader(file, 0, file.Size()))
+	content = make([]byte, file.Size())
+	_, err = io.ReadFull(io.NewSectionReader(file, 0, file.Size()), content)
+	return content, err
 }
 
 // folder is a local folder.
@@ -173,14 +175,21 @@ func (f folder) create(name string) (io.WriteCloser, error) {
 	return file, nil
 }
 
-func (f folder) link(name, as string) error {
-	err := f.root.Link(name, as)
-	if err == nil {
-		f.unsynced.note(path.Dir(as), false) // what is in the file was made last when it was committed
-	} else if !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
-		err = errors.Join(errors.ErrUnsupported, err) // of the file system, or of Windows
+func (f folder) link(dir, as string, names []string) (linked map[string]fileInfo, err error) {
+	f.unsynced.note(as, false) // what is in the files was made last when it was committed
+	linked, names, err = f.linkFast(dir, as, names)
+	for _, name := range names {
+		if err != nil {
+			break
+		}
+		switch fault := f.root.Link(path.Join(dir, name), path.Join(as, name)); {
+		case fault == nil:
+			linked[name], err = f.stat(path.Join(as, name))
+		case errors.Is(fault, fs.ErrExist), errors.Is(fault, fs.ErrNotExist):
+			err = fault
+		} // else it is more than the file system can, or Windows
 	}
-	return err
+	return linked, err
 }
 
 func (f folder) close(name string, file io.WriteCloser, _ int64) error {

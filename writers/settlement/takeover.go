@@ -14,60 +14,66 @@ import (
 // and what counts now is that they are still what its manifest says. Where they lie in the same folder they are linked, and
 // copied otherwise. Sums are what their lines add up to.
 func (r *Revision) TakeOver(ctx context.Context, from *Output, dir string, files []File, sums *Sums) error {
-	manifest, err := from.storage.stat(path.Join(dir, manifestName))
+	unwritten, linked, err := r.link(from, dir, files)
 	if err != nil {
 		return fmt.Errorf("take files of %s over: %w", dir, err)
 	}
-	r.stood = manifest.modified
 	for _, f := range files {
 		t := tableNamed(f.Table)
 		if t < 0 {
 			return fmt.Errorf("take %s over: there is no table %q", f.Name, f.Table)
 		}
-		linked, err := r.takeOver(ctx, from, path.Join(dir, f.Name), &f)
-		if err != nil {
-			return fmt.Errorf("take %s over: %w", path.Join(dir, f.Name), err)
+		if _, done := linked[f.Name]; !done {
+			if err := r.copyFrom(ctx, from, path.Join(dir, f.Name), &f); err != nil {
+				return fmt.Errorf("take %s over: %w", path.Join(dir, f.Name), err)
+			}
 		}
 		r.mu.Lock()
-		r.written, r.checked = append(r.written, written{File: f, table: t, taken: true, linked: linked}), false
+		r.written, r.checked = append(r.written, written{File: f, table: t, taken: true, sound: unwritten(&f)}), false
 		r.mu.Unlock()
 	}
 	r.taken = sums
 	return nil
 }
 
-func (r *Revision) takeOver(ctx context.Context, from *Output, name string, f *File) (linked bool, err error) {
-	as := path.Join(r.dir, f.Name)
-	if from.name == r.output.name {
-		err := r.output.storage.link(name, as)
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return true, err
-		}
+// link links files where they lie in the same folder. Of those it tells which nobody has written to since the manifest was
+// written, after they were checked, and which have their size: they need not be hashed. A disk that forgets is what verify is for.
+func (r *Revision) link(from *Output, dir string, files []File) (unwritten func(*File) bool, linked map[string]fileInfo, err error) {
+	unwritten = func(f *File) bool { return false }
+	if from.name != r.output.name {
+		return unwritten, nil, nil
 	}
+	names := make([]string, len(files))
+	for i := range files {
+		names[i] = files[i].Name
+	}
+	if linked, err = r.output.storage.link(dir, r.dir, names); err != nil || len(linked) == 0 {
+		return unwritten, linked, err
+	}
+	manifest, err := from.storage.stat(path.Join(dir, manifestName))
+	return func(f *File) bool {
+		file, done := linked[f.Name]
+		return done && file.size == f.Size && !file.modified.After(manifest.modified)
+	}, linked, err
+}
+
+// copyFrom copies a file of another revision.
+func (r *Revision) copyFrom(ctx context.Context, from *Output, name string, f *File) (err error) {
+	as := path.Join(r.dir, f.Name)
 	there, err := from.storage.open(name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, there.Close()) }()
 	file, err := r.output.storage.create(as)
 	if err != nil {
-		return false, err
+		return err
 	}
 	size, err := io.CopyBuffer(file, contextReader{ctx, io.NewSectionReader(there, 0, there.Size())}, bufferFor(there))
 	if err != nil {
-		return false, errors.Join(err, file.Close())
+		return errors.Join(err, file.Close())
 	}
-	return false, r.output.storage.close(as, file, size)
-}
-
-// unwritten tells whether a file that was taken over is the very one that the other manifest was written for, after it was
-// checked, and has its size: nobody has written to it since. A disk that forgets is what verify is for.
-func (r *Revision) unwritten(name string, w *written) (bool, error) {
-	if !w.linked {
-		return false, nil
-	}
-	file, err := r.output.storage.stat(name)
-	return err == nil && file.size == w.Size && !file.modified.After(r.stood), err
+	return r.output.storage.close(as, file, size)
 }
 
 // checkTaken makes sure that a file that was taken over is still what the other manifest says.

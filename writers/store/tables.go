@@ -66,6 +66,9 @@ func describe[R any](f fields[R]) table {
 	t.add = func(d *rating.Draft, v []string, memo *memo) error {
 		rows := f.rows(d)
 		var zero R
+		if n := len(*rows); n == cap(*rows) {
+			*rows = slices.Grow(*rows, max(n, 64)) // append would copy a long table many times
+		}
 		*rows = append(*rows, zero)
 		r := &(*rows)[len(*rows)-1]
 		for n, field := range pointers(r) {
