@@ -39,8 +39,8 @@ type Bucket interface {
 // Reader decodes usage objects; many at a time. An object that cannot be read whole is an [ObjectError].
 type Reader interface {
 	Read(ctx context.Context, o Object, sink Sink) (Summary, error)
-	// Select reads what an object of a version that was read before has of some accounts, by index, and rejects nothing.
-	Select(ctx context.Context, o Object, accounts []bool, sink Sink) error
+	// Select reads what an object of a version that was read before has of some accounts, and rejects nothing.
+	Select(ctx context.Context, o Object, accounts *rating.AccountSet, sink Sink) error
 	// Raw gives the bytes of rows, at most rating.RawMax of each.
 	Raw(ctx context.Context, o Object, rows []int64) (map[int64][]byte, error)
 	// AttributeSets gives the sets that batches name by number; only after all objects are read.

@@ -109,17 +109,16 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 	if !slices.Contains(selected.touched, true) {
 		return nil
 	}
-	accounts := make([]bool, len(s.Catalog.Accounts))
-	for i, shard := range run.rewriting.shardOfAccount {
-		accounts[i] = selected.touched[shard]
-	}
+	accounts := s.Catalog.SelectAccounts(func(account int32) bool {
+		return selected.touched[run.rewriting.shardOfAccount[account]]
+	})
 	return s.readAll(ctx, run, g, rest, func(ctx context.Context, run *work, g *gathered, n int32) error {
 		return s.selectObject(ctx, run, g, n, accounts)
 	})
 }
 
 // selectObject reads what an object has of some accounts into the shuffle.
-func (s *Settle) selectObject(ctx context.Context, run *work, g *gathered, n int32, accounts []bool) error {
+func (s *Settle) selectObject(ctx context.Context, run *work, g *gathered, n int32, accounts *rating.AccountSet) error {
 	o := &g.objects[n]
 	sink := &selectedSink{writer: g.shuffle.Writer(n), clock: s.Clock}
 	started := s.Clock()

@@ -104,6 +104,43 @@ func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
 	}
 }
 
+// AccountSet is some accounts of a catalog, to be found as quickly as few are.
+type AccountSet struct {
+	ids      idIndex
+	accounts []int32
+}
+
+// SelectAccounts gives those accounts that a function says.
+func (c *Catalog) SelectAccounts(is func(account int32) bool) *AccountSet {
+	s := &AccountSet{}
+	for i := range c.Accounts {
+		if is(int32(i)) {
+			s.accounts = append(s.accounts, int32(i))
+		}
+	}
+	s.ids = newIDIndex(len(s.accounts), func(row int) string { return c.Accounts[s.accounts[row]].ID })
+	return s
+}
+
+// AccountIndex is [Catalog.AccountIndex] for the accounts of the set.
+func (s *AccountSet) AccountIndex(id []byte) (int32, bool) {
+	row, ok := s.ids.find(id)
+	if !ok {
+		return 0, false
+	}
+	return s.accounts[row], true
+}
+
+// AccountIndexes is [Catalog.AccountIndexes] for the accounts of the set.
+func (s *AccountSet) AccountIndexes(accounts []int32, id func(i int) []byte) {
+	s.ids.findAll(accounts, id)
+	for i, row := range accounts {
+		if row != None {
+			accounts[i] = s.accounts[row]
+		}
+	}
+}
+
 // keyOf gives what an id is found by. Its hash mixes eight bytes at a time by multiplying to 128 bits and folding, as
 // wyhash does.
 func keyOf(id []byte) (key idKey, hash uint64) {

@@ -50,7 +50,7 @@ type selectingReader struct {
 	*sparing
 }
 
-func (r selectingReader) Select(ctx context.Context, o jobs.Object, accounts []bool, sink jobs.Sink) error {
+func (r selectingReader) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
 	r.objects.Add(1)
 	return r.Reader.Select(ctx, o, accounts, sink)
 }

@@ -73,7 +73,7 @@ func (r objectReader) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (
 	return jobs.Summary{Read: summary.Read, First: summary.First, Last: summary.Last, SHA256: summary.SHA256}, objectError(err)
 }
 
-func (r objectReader) Select(ctx context.Context, o jobs.Object, accounts []bool, sink jobs.Sink) error {
+func (r objectReader) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
 	return objectError(r.reader.Select(ctx, listedObject(o), accounts, sink))
 }
 

@@ -60,14 +60,14 @@ func (r *row) reset(number int64) {
 
 // batcher makes batches of rows. One goroutine uses it, for one object.
 type batcher struct {
-	catalog *rating.Catalog
-	plan    *plan
-	limit   rating.Instant // later times are in the future
-	sink    Sink
-	key     string
-	attrs   *attributeCoder
-
-	selected []bool // by account: whose records are wanted, of an object that was read before; nil: everything
+	catalog  *rating.Catalog
+	accounts accounts
+	selects  bool // it was read before, and only records of these accounts are wanted
+	plan     *plan
+	limit    rating.Instant // later times are in the future
+	sink     Sink
+	key      string
+	attrs    *attributeCoder
 
 	out     rating.Records
 	summary Summary
@@ -80,12 +80,22 @@ type batcher struct {
 	meterIndex   int32
 }
 
-func newBatcher(r *Reader, o Object, sink Sink) *batcher {
+// accounts are where the account of a row is looked up.
+type accounts interface {
+	AccountIndex(id []byte) (int32, bool)
+	AccountIndexes(accounts []int32, id func(i int) []byte)
+}
+
+// newBatcher makes batches of an object's records; of those of some accounts, or where selected is nil, of all.
+func newBatcher(r *Reader, o Object, selected *rating.AccountSet, sink Sink) *batcher {
 	b := &batcher{
-		catalog: r.catalog, plan: r.plan, limit: r.now + futureMargin, sink: sink, key: o.Key,
+		catalog: r.catalog, accounts: r.catalog, plan: r.plan, limit: r.now + futureMargin, sink: sink, key: o.Key,
 		attrs: newAttributeCoder(r.sets), accountIndex: rating.None, meterIndex: rating.None,
 	}
 	b.summary = Summary{First: rating.Never, Last: rating.Beginning, Size: o.Size}
+	if selected != nil {
+		b.accounts, b.selects = selected, true
+	}
 	for _, e := range r.plan.emit {
 		meter, ok := r.catalog.MeterIndex([]byte(e.meter))
 		if !ok {
@@ -112,15 +122,11 @@ type record struct {
 
 // wants tells whether records of an account are asked for.
 func (b *batcher) wants(account []byte) bool {
-	if b.selected == nil {
-		return true
-	}
-	i := b.account(account)
-	return i != rating.None && b.selected[i]
+	return !b.selects || b.account(account) != rating.None
 }
 
 // whole tells whether all of the object is read.
-func (b *batcher) whole() bool { return b.selected == nil }
+func (b *batcher) whole() bool { return !b.selects }
 
 // add makes the records of a row.
 func (b *batcher) add(r *row) error {
@@ -355,7 +361,7 @@ func (b *batcher) account(id []byte) int32 {
 	if len(id) > 0 && !bytes.Equal(id, b.lastAccount) {
 		b.lastAccount = append(b.lastAccount[:0], id...)
 		b.accountIndex = rating.None
-		if i, ok := b.catalog.AccountIndex(id); ok {
+		if i, ok := b.accounts.AccountIndex(id); ok {
 			b.accountIndex = i
 		}
 	}
@@ -458,7 +464,7 @@ func (b *batcher) flush() error {
 const maxRejected = 1 << 18
 
 func (b *batcher) reject(r *row, rec *record, id []byte, reason rating.Reason, detail string) error {
-	if b.selected != nil {
+	if b.selects {
 		return nil // it has been told of
 	}
 	if b.summary.Rejected++; b.summary.Rejected > maxRejected && b.summary.Rejected > b.summary.Read/2 {

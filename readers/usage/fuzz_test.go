@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"drawdown/rating"
 )
 
 // slowObject reads a JSON object with encoding/json: the second opinion on what a line says.
@@ -243,11 +245,10 @@ func FuzzSelect(f *testing.F) {
 
 // fuzzSelected reads all of an object, and then what it has of each account.
 func fuzzSelected(t *testing.T, r *Reader, o Object, m *memoryFile) {
-	decode := func(accounts []bool) (*memory, error) {
+	decode := func(accounts *rating.AccountSet) (*memory, error) {
 		m.Seek(0, io.SeekStart)
 		var found memory
-		b := newBatcher(r, o, &found)
-		b.selected = accounts
+		b := newBatcher(r, o, accounts, &found)
 		_, err := r.decode(t.Context(), o, m, b)
 		if err != nil {
 			return nil, err
@@ -262,13 +263,12 @@ func fuzzSelected(t *testing.T, r *Reader, o Object, m *memoryFile) {
 		return
 	}
 	for i := range r.catalog.Accounts {
-		accounts := make([]bool, len(r.catalog.Accounts))
-		accounts[i] = true
-		got, err := decode(accounts)
+		only := func(account int32) bool { return account == int32(i) }
+		got, err := decode(r.catalog.SelectAccounts(only))
 		if err != nil {
 			t.Fatal(err)
 		}
-		of := slices.DeleteFunc(slices.Clone(all.records), func(k kept) bool { return !accounts[k.Account] })
+		of := slices.DeleteFunc(slices.Clone(all.records), func(k kept) bool { return !only(k.Account) })
 		if !slices.Equal(of, got.records) || len(got.rejected) > 0 {
 			t.Fatalf("of account %d:\n%v\nwant\n%v", i, got.records, of)
 		}

@@ -287,6 +287,9 @@ func (p *parquetReader) rows(number int64, n int, to rows) error {
 		slow = p.fast.prepare(p, n)
 	}
 	for i := range n {
+		if slow != nil && p.batch.selects && p.fast.account[i] == rating.None {
+			continue
+		}
 		if slow != nil && !slow[i] {
 			done, err := p.fast.add(p, number+int64(i), i)
 			if err != nil {

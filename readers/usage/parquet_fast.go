@@ -24,7 +24,7 @@ func (f *fastStep) prepare(p *parquetReader, n int) []bool {
 	slow := f.slow[:n]
 	clear(slow)
 	catalog := p.batch.catalog
-	ok := f.index(p, b.account, f.account[:n], ofAccounts, catalog.AccountIndexes) &&
+	ok := f.index(p, b.account, f.account[:n], ofAccounts, p.batch.accounts.AccountIndexes) &&
 		f.index(p, b.meter, f.meter[:n], ofMeters, catalog.MeterIndexes) &&
 		f.times(p, n) && f.quantities(p, n)
 	if !ok || b.version.slot >= 0 && b.version.kind != constant {
@@ -193,9 +193,6 @@ var scales = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
 // add makes the record of a row that is not slow, or says that it is slow after all.
 func (f *fastStep) add(p *parquetReader, number int64, i int) (bool, error) {
 	b := p.batch
-	if b.selected != nil && !b.selected[f.account[i]] {
-		return true, nil
-	}
 	meter := &b.catalog.Meters[f.meter[i]]
 	q, t := f.quantity[i], f.time[i]
 	if q < 0 { // or unsigned and beyond 63 bits: either would wrap when it is brought to the meter's scale

@@ -50,17 +50,16 @@ func (r *Reader) Read(ctx context.Context, o Object, sink Sink) (Summary, error)
 	return r.batches(ctx, o, nil, sink)
 }
 
-// Select reads what an object that was read before has of some accounts, which are told by index. Its other rows are passed
-// over, and the sink is told of no row that does not settle. Nor is the object hashed: it must be the version that was.
-func (r *Reader) Select(ctx context.Context, o Object, accounts []bool, sink Sink) error {
+// Select reads what an object that was read before has of some accounts of the catalog. Its other rows are passed over, and
+// the sink is told of no row that does not settle. Nor is the object hashed: it must be the version that was.
+func (r *Reader) Select(ctx context.Context, o Object, accounts *rating.AccountSet, sink Sink) error {
 	_, err := r.batches(ctx, o, accounts, sink)
 	return err
 }
 
-func (r *Reader) batches(ctx context.Context, o Object, accounts []bool, sink Sink) (Summary, error) {
+func (r *Reader) batches(ctx context.Context, o Object, accounts *rating.AccountSet, sink Sink) (Summary, error) {
 	guarded := &guardedSink{sink: sink}
-	b := newBatcher(r, o, guarded)
-	b.selected = accounts
+	b := newBatcher(r, o, accounts, guarded)
 	err := r.read(ctx, o, &guarded.busy, func(file content) error {
 		var err error
 		if b.summary.SHA256, err = r.decode(ctx, o, file, b); err != nil {

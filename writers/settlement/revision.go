@@ -74,7 +74,7 @@ type Revision struct {
 
 	mu      sync.Mutex
 	written []written
-	taken   *Sums     // of lines in files that were taken over; nil: none were
+	taken   *Sums // of lines in files that were taken over; nil: none were
 	checked bool
 }
 
