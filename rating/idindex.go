@@ -48,8 +48,12 @@ func newIDIndex(rows int, id func(row int) string) idIndex {
 
 func (x *idIndex) find(id []byte) (int32, bool) {
 	key, h := keyOf(id)
+	return x.findKey(key, h, id)
+}
+
+func (x *idIndex) findKey(key idKey, hash uint64, id []byte) (int32, bool) {
 	mask := uint64(len(x.slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
+	for i := hash & mask; ; i = (i + 1) & mask {
 		s := &x.slots[i]
 		if s.length == 0 {
 			return 0, false
@@ -76,26 +80,23 @@ func (x *idIndex) is(s *idSlot, key idKey, id []byte) bool {
 func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
 	const block = 128
 	var keys [block]idKey
-	var slots [block]*idSlot
-	var first [block]uint64
+	var hashes, first [block]uint64
 	mask := uint64(len(x.slots) - 1)
 	for from := 0; from < len(rows); from += block {
 		n := min(block, len(rows)-from)
 		for i := range n {
-			var h uint64
-			keys[i], h = keyOf(id(from + i))
-			slots[i] = &x.slots[h&mask]
+			keys[i], hashes[i] = keyOf(id(from + i))
 		}
 		for i := range n {
-			first[i] = slots[i].key.first
+			first[i] = x.slots[hashes[i]&mask].key.first
 		}
 		for i := range n {
-			text := id(from + i)
-			if first[i] == keys[i].first && x.is(slots[i], keys[i], text) {
-				rows[from+i] = int32(slots[i].row)
+			text, slot := id(from+i), &x.slots[hashes[i]&mask]
+			if first[i] == keys[i].first && x.is(slot, keys[i], text) {
+				rows[from+i] = int32(slot.row)
 				continue
 			}
-			row, ok := x.find(text)
+			row, ok := x.findKey(keys[i], hashes[i], text)
 			if !ok {
 				row = None
 			}

@@ -166,21 +166,21 @@ func (s *Shuffle) route(perShard int) {
 	s.perShard = perShard
 	s.pieces = make([]partition, perShard*s.cfg.Shards)
 	s.partOf, s.slotOf = make([]uint16, len(accounts)), make([]int32, len(accounts))
-	slots := make([]int32, len(accounts)) // by payer
+	parts, slots := make([]uint16, len(accounts)), make([]int32, len(accounts)) // by payer
 	for _, payers := range byShard {
 		for i := range perShard {
+			part := uint16(len(s.firsts))
 			s.firsts = append(s.firsts, int32(len(s.payers)))
 			for _, payer := range payers[i*len(payers)/perShard : (i+1)*len(payers)/perShard] {
-				slots[payer] = int32(len(s.payers))
+				parts[payer], slots[payer] = part, int32(len(s.payers))
 				s.payers = append(s.payers, payer)
 			}
 		}
 	}
 	s.firsts = append(s.firsts, int32(len(s.payers)))
 	for i := range accounts {
-		slot := slots[accounts[i].Payer]
-		after, _ := slices.BinarySearch(s.firsts, slot+1)
-		s.partOf[i], s.slotOf[i] = uint16(after-1), slot
+		payer := accounts[i].Payer
+		s.partOf[i], s.slotOf[i] = parts[payer], slots[payer]
 	}
 }
 
