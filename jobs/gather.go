@@ -196,9 +196,9 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 	case err == nil:
 		o.SHA256, o.Read, o.First, o.Last = summary.SHA256, summary.Read, summary.First, summary.Last
 		o.late, o.waits = sink.waiting, sink.waits
-		settles := true
+		settles, said := true, !o.fresh
 		if o.before != nil && o.before.SHA256 == o.SHA256 { // it says what it said
-			o.Home = o.before.Home
+			o.Home, said = o.before.Home, true
 			if o.before.Version != "" { // it was copied or touched, and nothing of it waits
 				o.late, o.elsewhere, o.waits = 0, nil, false
 				settles = run.late != nil && run.late.objects[o.Key]
@@ -206,7 +206,7 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 			o.before = nil
 		}
 		g.takeLate(n, &sink.late, settles)
-		g.house(run, n)
+		g.house(run, n, said)
 		return nil
 	case errors.As(err, &bad) && s.QuarantineBadObjects && ctx.Err() == nil:
 		return g.reject(run, n, bad)
@@ -218,11 +218,11 @@ func (s *Settle) readObject(ctx context.Context, run *work, g *gathered, n int32
 
 // house puts the rows of an object that belong to no period where they stand. Only now is it known whether the object says
 // what it said when it was read before.
-func (g *gathered) house(run *work, n int32) {
+func (g *gathered) house(run *work, n int32, said bool) {
 	o := &g.objects[n]
 	period, ok := run.periodOf(o.Home)
-	if !o.homeless { // then no period has it among its inputs on that account, but one where what was in the future then stands
-		if ok || o.Home == run.home {
+	if !o.homeless { // any more, where it was before: what stood in the future then stands in the period of its time now
+		if !said {
 			o.Home = rating.Beginning
 		}
 		return

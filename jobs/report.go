@@ -15,6 +15,7 @@ type Report struct {
 	Ignored []string // names in the usage folder that are no usage objects
 	Stages  []Stage
 	Objects int // read
+	InPart  int // of these, objects that were settled as they are: only the rows of shards that are computed were read
 	Skipped int // objects that cannot hold the periods' records, and were not read again
 	Read    int64
 	Rows    RowCounts // over all periods; in a period's own counts, other periods' rows are out of period

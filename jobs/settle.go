@@ -187,6 +187,13 @@ func (r *Report) take(run *work, g *gathered) {
 			r.Replaced = append(r.Replaced, o.Key)
 		}
 	}
+	if g.selected != nil {
+		for _, kept := range g.selected.kept {
+			if kept {
+				r.InPart++
+			}
+		}
+	}
 	r.Objects, r.Read = len(r.read), 0
 	for _, rows := range r.read {
 		r.Read += rows

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"drawdown/jobs"
 	"drawdown/rating"
@@ -105,6 +106,37 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 	}
 }
 
+// TestRowsOfTheFutureComeDue (R4.4, R5.4): rows that were in the future when they were read, with faults and without, stood in
+// quarantine. A backfill that has been told of nothing but late usage of one account looks at them again all the same.
+func TestRowsOfTheFutureComeDue(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(soakTimes(3)) {
+		w := newWorld(900+seed, worldShape{records: 300, days: 4, homeless: seed%2 == 0})
+		lazy, full := newSite(t, w, "shards: 5", "max_quarantine: 100%"), newSite(t, w, "shards: 5", "max_quarantine: 100%")
+		full.watch = func(b *jobs.Backfill) { b.Standing = nil }
+		var found sparing
+		lazy.tamper = found.watch
+		for _, s := range []*site{lazy, full} {
+			now := w.start.AddDate(0, 0, 2)
+			if first := s.settleUntil(now, rating.InstantOf(now)); len(first.Periods) != 2 || first.Periods[1].Quarantined["future"] == 0 {
+				t.Fatalf("no row is in the future: %+v", first.Periods)
+			}
+			s.settle(w)
+			for step, from := range []int{2, 0, 0} {
+				s.write(fmt.Sprintf("usage/late-%d.ndjson", step), fmt.Appendf(nil, `{"id": "late-%d", "account": "beta", "meter": "calls", "quantity": 1, "time": %q}`+"\n",
+					step, spell(w.start.AddDate(0, 0, from).Add(time.Hour))))
+				s.backfilled(w, rating.InstantOf(w.start.AddDate(0, 0, from)), w.until(), false)
+			}
+		}
+		same(t, fmt.Sprintf("seed %d: files", seed), full.current(), lazy.current())
+		same(t, fmt.Sprintf("seed %d: state", seed), full.visible(), lazy.visible())
+		if found.objects.Load() == 0 {
+			t.Error("of no object a part was read")
+		}
+		wantSound(t, lazy.verify(w, true))
+	}
+}
+
 // edited is what may happen to a site.
 type edited struct {
 	what string
@@ -151,6 +183,26 @@ func edits() []edited {
 			for i := range w.objects {
 				s.write("usage/"+w.objects[i].name, w.objects[i].content(s.t))
 			}
+		}},
+		{"settled records are sent again, some of them changed", func(s *site, w *world, random *rand.Rand) {
+			text := ""
+			for range 1 + random.IntN(4) {
+				rows := w.objects[random.IntN(len(w.objects))].rows
+				row := rows[random.IntN(len(rows))]
+				switch random.IntN(4) {
+				case 0:
+					row.Quantity = "3"
+				case 1:
+					row.Version, row.Quantity = row.Version+1, "0"
+				case 2:
+					row.ID = "again-" + row.ID
+				}
+				if row.text == "" {
+					text += fmt.Sprintf(`{"id": %q, "account": %q, "meter": %q, "quantity": %q, "time": %q, "version": %d}`+"\n",
+						row.ID, row.Account, row.Meter, row.Quantity, row.Time, row.Version)
+				}
+			}
+			s.write(fmt.Sprintf("usage/again-%d.ndjson", random.IntN(1000)), []byte(text))
 		}},
 		{"a package is bought for the past", func(s *site, w *world, random *rand.Rand) {
 			apply(s, w, fmt.Sprintf("packages: [{id: bought-%d, account: %s, kind: pay_per_use, quota: 7, effective: %q, expires: 2027-02-01, covers: [{meter: calls}]}]",

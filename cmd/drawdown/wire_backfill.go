@@ -18,6 +18,7 @@ import (
 type backfillPlan struct {
 	from, to rating.Instant
 	reason   string
+	all      bool // nothing is left out
 	dryRun   bool
 }
 
@@ -108,6 +109,9 @@ func (a *app) backfillIn(
 			changes = append(changes, change)
 			return err
 		},
+	}
+	if plan.all {
+		back.Standing = nil
 	}
 	if a.watch != nil {
 		a.watch(back)
