@@ -93,16 +93,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	if selected != nil {
 		bytes = selected.expected(g)
 	}
-	booked, writers := int32(0), s.Workers
-	if run.late != nil {
-		booked, writers = g.bookedNumber(), 2*writers // an object's late rows have a writer of their own
-	}
-	g.shuffle, err = shuffle.New(ctx, shuffle.Config{
-		Booked:  booked,
-		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
-		ExpectedRecords: bytes / 24, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
-	})
-	if err != nil {
+	if g.shuffle, err = s.partition(ctx, run, g, bytes); err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
 	}
 	expected := make([]Object, len(g.objects))
@@ -123,6 +114,19 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		return nil, errors.Join(err, g.close())
 	}
 	return g, nil
+}
+
+// partition makes a shuffle for objects that have so many bytes.
+func (s *Settle) partition(ctx context.Context, run *work, g *gathered, bytes int64) (*shuffle.Shuffle, error) {
+	booked, writers := int32(0), s.Workers
+	if run.late != nil {
+		booked, writers = g.bookedNumber(), 2*writers // an object's late rows have a writer of their own
+	}
+	return shuffle.New(ctx, shuffle.Config{
+		Booked:  booked,
+		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
+		ExpectedRecords: bytes / 24, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
+	})
 }
 
 // isBad tells whether an object could not be read whole; the shuffle asks for number 0 also where there are no objects.

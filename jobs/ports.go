@@ -36,15 +36,20 @@ type Bucket interface {
 	Expect([]Object)
 }
 
-// Reader decodes usage objects; many at a time. An object that cannot be read whole is an [ObjectError].
+// Reader reads usage objects.
 type Reader interface {
-	Read(ctx context.Context, o Object, sink Sink) (Summary, error)
-	// Select reads what an object of a version that was read before has of some accounts, and rejects nothing.
-	Select(ctx context.Context, o Object, accounts *rating.AccountSet, sink Sink) error
+	Decoder
 	// Raw gives the bytes of rows, at most rating.RawMax of each.
 	Raw(ctx context.Context, o Object, rows []int64) (map[int64][]byte, error)
 	// AttributeSets gives the sets that batches name by number; only after all objects are read.
 	AttributeSets() []rating.AttributeSet
+}
+
+// Decoder makes batches of usage objects; of many at a time. An object that cannot be read whole is an [ObjectError].
+type Decoder interface {
+	Read(ctx context.Context, o Object, sink Sink) (Summary, error)
+	// Select reads what an object of a version that was read before has of some accounts, and rejects nothing.
+	Select(ctx context.Context, o Object, accounts *rating.AccountSet, sink Sink) error
 }
 
 // ObjectError is an object that cannot be read whole (R4.5).
@@ -175,15 +180,20 @@ type Current struct {
 
 // Revision is the files of a period in the making.
 type Revision interface {
-	// Shard makes the files of a shard, of results in the numbers of a catalog that has it.
-	Shard(number int, c *rating.Catalog) Shard
-	// TakeOver makes those files of a standing revision that are of shards files of this one, too.
-	TakeOver(ctx context.Context, p *StandingPeriod, shards []bool) (*TakenOver, error)
+	Shards
 	// Finish writes the quarantine, reads everything back and checks it, and writes the manifest last. An empty key says
 	// that all of it comes to the standing manifest, and that there is no other.
 	Finish(ctx context.Context, m *Manifest, quarantine iter.Seq2[Rejection, error]) (key string, sha256 [32]byte, err error)
 	// Discard removes a revision that will not be committed.
 	Discard() error
+}
+
+// Shards are the files of a revision by shard: made, or those of a standing revision.
+type Shards interface {
+	// Shard makes the files of a shard, of results in the numbers of a catalog that has it.
+	Shard(number int, c *rating.Catalog) Shard
+	// TakeOver makes the standing files of some shards files of this revision, too.
+	TakeOver(ctx context.Context, p *StandingPeriod, shards []bool) (*TakenOver, error)
 }
 
 // Shard is the files of one shard of a period; payers come in ascending order.

@@ -97,7 +97,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 					same(t, at+": files", full.current(), lazy.current())
 					same(t, at+": state", full.visible(), lazy.visible())
 				}
-				wantSound(t, lazy.verify(w, true))
+				for _, f := range lazy.verify(w, true).Faults { // an object may be gone that an old revision was settled with
+					t.Errorf("%+v", f)
+				}
 			})
 		}
 	})
@@ -218,7 +220,7 @@ func edits() []edited {
 			apply(s, w, "accounts: [{id: bystander, name: somebody "+fmt.Sprint(random.IntN(9))+"}]")
 		}},
 		{"an alert rule of an account", func(s *site, w *world, random *rand.Rand) {
-			apply(s, w, fmt.Sprintf("accounts: [{id: bystander}]\nalert_rules: [{id: edit-%d, account: bystander, type: percentage, thresholds: [%d]}]", random.IntN(3), 1+random.IntN(90)))
+			apply(s, w, fmt.Sprintf("accounts: [{id: bystander}]\nalert_rules: [{id: edit, account: bystander, type: percentage, thresholds: [%d]}]", 1+random.IntN(90)))
 		}},
 		{"a price changes", func(s *site, w *world, random *rand.Rand) {
 			text := string(w.catalogYAML(s.t))
