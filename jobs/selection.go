@@ -103,7 +103,7 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 		return s.readAll(ctx, run, g, rest, s.readObject)
 	}
 	g.selected = selected
-	if err := selected.stand(ctx, run, g); err != nil {
+	if err := selected.adopt(ctx, run, g); err != nil {
 		return err
 	}
 	if !slices.Contains(selected.touched, true) {
@@ -149,9 +149,9 @@ func (s *selectedSink) Reject(r *rating.Rejected) error {
 	return fmt.Errorf("row %d does not settle, of which the quarantine tells", r.Row)
 }
 
-// stand takes over what does not depend on the touched shards: the rows of other periods, and those in quarantine. A
+// adopt takes over what does not depend on the touched shards: the rows of other periods, and those in quarantine. A
 // conflict is found again where its shard is computed.
-func (s *selection) stand(ctx context.Context, run *work, g *gathered) error {
+func (s *selection) adopt(ctx context.Context, run *work, g *gathered) error {
 	b := run.rewriting
 	s.touched = make([]bool, b.Shards)
 	for n, untouched := range b.standsAs.shards {
@@ -207,8 +207,8 @@ func (s *selection) count(w *shardWork, all *rated) error {
 	return nil
 }
 
-// standing gives what became of the rows of touched shards before: where nothing is fresh, what becomes of them now.
-func (s *selection) standing(g *gathered) []shuffle.Tally {
+// settled gives what became of the rows of touched shards before: where nothing is fresh, what becomes of them now.
+func (s *selection) settled(g *gathered) []shuffle.Tally {
 	if s.fresh {
 		return s.before
 	}
@@ -231,7 +231,7 @@ func (s *selection) addRows(g *gathered, inputs []objectRows) {
 			f.Probable += in.Probable
 		}
 	}
-	for _, t := range s.standing(g) {
+	for _, t := range s.settled(g) {
 		f := inputs[t.Period].of(t.Object)
 		f.Settled -= t.Settled
 		f.Duplicate -= t.Duplicate
@@ -249,7 +249,7 @@ func (s *selection) addQuantities(c *rating.Catalog, g *gathered, handed [][]rat
 			}
 		}
 	}
-	for _, t := range s.standing(g) {
+	for _, t := range s.settled(g) {
 		if t.Meter != rating.None {
 			handed[t.Period][t.Meter], _ = handed[t.Period][t.Meter].Sub(t.Quantity)
 		}

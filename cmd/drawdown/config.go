@@ -142,7 +142,7 @@ func (c *Config) check(d *decoder, dir string) {
 		d.faultAt("site", "write a short name, such as demo", "%q is no name", c.Site)
 	}
 	if c.Settlement.Shards < 1 || c.Settlement.Shards > 4096 {
-		d.faultAt("settlement.shards", "write 16, or more for more than a million accounts", "%d is not in 1..4096", c.Settlement.Shards)
+		d.faultAt("settlement.shards", "write 16, or 64 from 100,000 accounts on", "%d is not in 1..4096", c.Settlement.Shards)
 	}
 	if code := c.Currency.Code; len(code) != 3 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		d.faultAt("currency.code", "write three capital letters, such as USD", "%q is no currency code", code)
