@@ -10,6 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,6 +58,30 @@ func (b *Bucket) Put(ctx context.Context, name string, content io.ReaderAt, size
 		}
 	}
 	return b.failure("write", name, err)
+}
+
+// ErrUncopied is what Copy fails with: what the service has made, if anything, is for Put to find out.
+var ErrUncopied = errors.New("the service has not confirmed that it copied")
+
+// Copy has the service make a new object of another one, whose content does not come here. That it has the checksum says the
+// service, which computes it anew.
+func (b *Bucket) Copy(ctx context.Context, name, as string, sum [sha256.Size]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
+	defer cancel()
+	source := strings.Split(aws.ToString(b.bucket())+"/"+aws.ToString(b.key(name)), "/")
+	for i, segment := range source {
+		source[i] = strings.ReplaceAll(url.PathEscape(segment), "+", "%2B") // which some take for a space
+	}
+	out, err := b.client.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: b.bucket(), Key: b.key(as), CopySource: aws.String(strings.Join(source, "/")), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUncopied, b.failure("copy", name, err))
+	case out.CopyObjectResult == nil || aws.ToString(out.CopyObjectResult.ChecksumSHA256) != base64.StdEncoding.EncodeToString(sum[:]):
+		return ErrUncopied
+	}
+	return nil
 }
 
 // unclear tells whether a write may have been carried out though its answer was an error, or may be when it is repeated.

@@ -6,9 +6,13 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"drawdown/readers/bucket"
 )
@@ -23,6 +27,8 @@ type bucketStorage struct {
 	mu      sync.Mutex
 	uploads map[string]*upload // that are not known to be there
 	group   sync.WaitGroup
+
+	copiesNot atomic.Bool // the service, as it seems
 }
 
 type upload struct {
@@ -45,7 +51,29 @@ func (s *bucketStorage) makeDir(name string) error {
 	return s.bucket.List(s.ctx, name+"/", func(bucket.Object) error { return fs.ErrExist })
 }
 
-func (s *bucketStorage) link(string, string, []string) (map[string]fileInfo, error) { return nil, nil }
+// link has the service copy, many files at a time. One that cannot do so, or does not say what it has copied, is not asked again.
+func (s *bucketStorage) link(dir, as string, files []File) (map[string]bool, error) {
+	linked, mu := make(map[string]bool, len(files)), sync.Mutex{}
+	var group errgroup.Group
+	group.SetLimit(uploadsAtATime)
+	for i := range files {
+		f := &files[i]
+		group.Go(func() error {
+			if s.copiesNot.Load() || s.ctx.Err() != nil {
+				return context.Cause(s.ctx)
+			}
+			if len(f.SHA256) != sha256.Size || s.bucket.Copy(s.ctx, path.Join(dir, f.Name), path.Join(as, f.Name), [sha256.Size]byte(f.SHA256)) != nil {
+				s.copiesNot.Store(true)
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			linked[f.Name] = true
+			return nil
+		})
+	}
+	return linked, group.Wait()
+}
 
 func (s *bucketStorage) create(string) (io.WriteCloser, error) { return s.bucket.TempFile() }
 

@@ -40,8 +40,9 @@ type making interface {
 }
 
 type linking interface {
-	// link makes completed files of a folder files of another one, too, as far as it can, and gives what it knows of those.
-	link(dir, as string, names []string) (map[string]fileInfo, error)
+	// link makes completed files of a revision's folder files of another one, too, as far as it can without their content. It
+	// tells of each whether it is known to be what the revision's manifest says; what is left out is to be copied.
+	link(dir, as string, files []File) (map[string]bool, error)
 }
 
 type lasting interface {
@@ -175,19 +176,38 @@ func (f folder) create(name string) (io.WriteCloser, error) {
 	return file, nil
 }
 
-func (f folder) link(dir, as string, names []string) (linked map[string]fileInfo, err error) {
+// link makes links. A file is what it was, if it has its size and nobody has written to it since the manifest was written, after
+// it was checked: a disk that forgets is what verify is for.
+func (f folder) link(dir, as string, files []File) (map[string]bool, error) {
+	manifest, err := f.stat(path.Join(dir, manifestName))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(files))
+	for i := range files {
+		names[i] = files[i].Name
+	}
 	f.unsynced.note(as, false) // what is in the files was made last when it was committed
-	linked, names, err = f.linkFast(dir, as, names)
+	infos, names, err := f.linkFast(dir, as, names)
 	for _, name := range names {
 		if err != nil {
 			break
 		}
 		switch fault := f.root.Link(path.Join(dir, name), path.Join(as, name)); {
 		case fault == nil:
-			linked[name], err = f.stat(path.Join(as, name))
+			infos[name], err = f.stat(path.Join(as, name))
 		case errors.Is(fault, fs.ErrExist), errors.Is(fault, fs.ErrNotExist):
 			err = fault
 		} // else it is more than the file system can, or Windows
+	}
+	if err != nil {
+		return nil, err
+	}
+	linked := make(map[string]bool, len(infos))
+	for i := range files {
+		if info, done := infos[files[i].Name]; done {
+			linked[files[i].Name] = info.size == files[i].Size && !info.modified.After(manifest.modified)
+		}
 	}
 	return linked, err
 }

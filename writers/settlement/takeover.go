@@ -11,50 +11,33 @@ import (
 )
 
 // TakeOver makes files of another revision files of this one, too, as they stand: they were checked when they were written,
-// and what counts now is that they are still what its manifest says. Where they lie in the same folder they are linked, and
-// copied otherwise. Sums are what their lines add up to.
+// and what counts now is that they are still what its manifest says. Where they lie in the same folder or bucket they are linked, or
+// copied by the service, and else copied by their content. Sums are what their lines add up to.
 func (r *Revision) TakeOver(ctx context.Context, from *Output, dir string, files []File, sums *Sums) error {
-	unwritten, linked, err := r.link(from, dir, files)
-	if err != nil {
-		return fmt.Errorf("take files of %s over: %w", dir, err)
+	var linked map[string]bool
+	if from.name == r.output.name {
+		var err error
+		if linked, err = r.output.storage.link(dir, r.dir, files); err != nil {
+			return fmt.Errorf("take files of %s over: %w", dir, err)
+		}
 	}
 	for _, f := range files {
 		t := tableNamed(f.Table)
 		if t < 0 {
 			return fmt.Errorf("take %s over: there is no table %q", f.Name, f.Table)
 		}
-		if _, done := linked[f.Name]; !done {
+		sound, done := linked[f.Name]
+		if !done {
 			if err := r.copyFrom(ctx, from, path.Join(dir, f.Name), &f); err != nil {
 				return fmt.Errorf("take %s over: %w", path.Join(dir, f.Name), err)
 			}
 		}
 		r.mu.Lock()
-		r.written, r.checked = append(r.written, written{File: f, table: t, taken: true, sound: unwritten(&f)}), false
+		r.written, r.checked = append(r.written, written{File: f, table: t, taken: true, sound: sound}), false
 		r.mu.Unlock()
 	}
 	r.taken = sums
 	return nil
-}
-
-// link links files where they lie in the same folder. Of those it tells which nobody has written to since the manifest was
-// written, after they were checked, and which have their size: they need not be hashed. A disk that forgets is what verify is for.
-func (r *Revision) link(from *Output, dir string, files []File) (unwritten func(*File) bool, linked map[string]fileInfo, err error) {
-	unwritten = func(f *File) bool { return false }
-	if from.name != r.output.name {
-		return unwritten, nil, nil
-	}
-	names := make([]string, len(files))
-	for i := range files {
-		names[i] = files[i].Name
-	}
-	if linked, err = r.output.storage.link(dir, r.dir, names); err != nil || len(linked) == 0 {
-		return unwritten, linked, err
-	}
-	manifest, err := from.storage.stat(path.Join(dir, manifestName))
-	return func(f *File) bool {
-		file, done := linked[f.Name]
-		return done && file.size == f.Size && !file.modified.After(manifest.modified)
-	}, linked, err
 }
 
 // copyFrom copies a file of another revision.
