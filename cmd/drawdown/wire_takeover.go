@@ -38,8 +38,8 @@ func (r *outputRevision) TakeOver(ctx context.Context, p *jobs.StandingPeriod, s
 		}
 		switch {
 		case !shards[f.Shard] && f.Table == "notices":
-			if err := sought(ctx, stands, path.Join(dir, f.Name), taken); err != nil {
-				return nil, err
+			if err := sought(ctx, stands, dir, &file, taken); err != nil {
+				return nil, fmt.Errorf("read %s: %w", stands.File(path.Join(dir, f.Name)), err)
 			}
 		case shards[f.Shard] && f.Table == "lines":
 			taken.Lines += f.Rows
@@ -70,19 +70,18 @@ func (r *outputRevision) TakeOver(ctx context.Context, p *jobs.StandingPeriod, s
 	return taken, r.Revision.TakeOver(ctx, stands, dir, files, sums)
 }
 
-// sought reads which notices are to be found again.
-func sought(ctx context.Context, stands *settlement.Output, name string, taken *jobs.TakenOver) error {
-	err := stands.VerifyNotices(ctx, name, func(n *settlement.Notice) error {
+// sought reads which notices are to be found again; a file with another hash than its manifest says is not believed.
+func sought(ctx context.Context, stands *settlement.Output, dir string, f *settlement.File, taken *jobs.TakenOver) error {
+	if _, err := stands.Verify(ctx, dir, *f); err != nil {
+		return err
+	}
+	return stands.VerifyNotices(ctx, path.Join(dir, f.Name), func(n *settlement.Notice) error {
 		taken.Sought = append(taken.Sought, bookedNotice(n))
 		if taken.Notices[n.Kind]--; taken.Notices[n.Kind] <= 0 {
 			delete(taken.Notices, n.Kind)
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stands.File(name), err)
-	}
-	return nil
 }
 
 func fileOf(f *jobs.ArchivedFile) settlement.File {
