@@ -162,7 +162,9 @@ func TestChangedFilesAreNotTakenOver(t *testing.T) {
 
 // TestBucketCopies: the service copies, and where it cannot, or nobody knows whether it has, the content is read and written.
 func TestBucketCopies(t *testing.T) {
-	copies := func(r *http.Request) bool { return r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != "" }
+	copies := func(r *http.Request) bool {
+		return r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != ""
+	}
 	for what, fault := range map[string]Fault{
 		"": nil, "not implemented": Answer(http.StatusNotImplemented, "NotImplemented"), "denied": Answer(http.StatusForbidden, "AccessDenied"),
 		"done, but the answer is an error": AnswerAfter(http.StatusInternalServerError, "InternalError"), "done, but the answer is lost": ResetAfter,
