@@ -247,10 +247,19 @@ type readings struct {
 }
 
 func (r readings) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
-	r.mu.Lock()
-	r.times[o.Key]++
-	r.mu.Unlock()
+	r.count(o)
 	return r.Reader.Read(ctx, o, sink)
+}
+
+func (r readings) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	r.count(o)
+	return r.Reader.Select(ctx, o, accounts, sink)
+}
+
+func (r readings) count(o jobs.Object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.times[o.Key]++
 }
 
 // TestBackfillReadsEachObjectOnce (R5.4): of however many periods it has rows.
