@@ -32,22 +32,22 @@ func (w *work) selects(g *gathered) *selection {
 	}
 	u := b.standsAs
 	s := &selection{periods: u.periods, kept: make([]bool, len(g.objects))}
-	kept := map[string]*Known{}
 	for i := range g.objects {
 		o := &g.objects[i]
-		if s.kept[i] = !o.fresh && u.settled(&o.Known); s.kept[i] {
-			kept[o.Key] = &o.Known
-		} else {
-			s.fresh = true
-		}
+		s.kept[i] = !o.fresh && u.settled(&o.Known)
+		s.fresh = s.fresh || !s.kept[i]
 	}
 	for _, p := range u.periods {
 		if len(p.Unpriced) > 0 || p.Manifest.CatalogSHA256 != b.CatalogSHA256 && !p.lasts() {
 			return nil
 		}
 		for i := range p.Manifest.Inputs {
-			in := &p.Manifest.Inputs[i]
-			if o := kept[in.Key]; o == nil || in.Rows.Quarantined > 0 && o.Last > p.Now { // it was in the future, and is so no more
+			if n, listed := slices.BinarySearch(g.keys, p.Manifest.Inputs[i].Key); !listed || !s.kept[n] {
+				return nil
+			}
+		}
+		for n, kept := range s.kept { // what was in the future then is so no more, or the other way round
+			if o := &g.objects[n].Known; kept && o.Last > p.Now && p.houses(o) {
 				return nil
 			}
 		}
@@ -68,6 +68,12 @@ func (s *selection) expected(g *gathered) (bytes int64) {
 		}
 	}
 	return bytes
+}
+
+// houses tells whether an object has rows in quarantine here, or would have those that belong to no period.
+func (p *StandingPeriod) houses(o *Known) bool {
+	in := p.input(o.Key)
+	return in != nil && in.Rows.Quarantined > 0 || o.Home >= p.Manifest.Period.Start && o.Home < p.Manifest.Period.End
 }
 
 // lasts tells whether rows stay in quarantine whatever accounts and meters there are.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -69,6 +70,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 				w := newWorld(400+seed, worldShape{records: 700, days: 4, homeless: seed%3 == 0})
 				lazy, full := newSite(t, w, "shards: 5"), newSite(t, w, "shards: 5")
 				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
+				if seed%2 == 1 { // each period is a batch of its own
+					lazy.memory, full.memory = 1, 1
+				}
 				late := w.objects[int(seed)%len(w.objects)].name
 				for _, s := range []*site{lazy, full} {
 					if err := os.Remove(s.path("usage/" + late)); err != nil {
@@ -91,6 +95,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 						}
 					}
 					at := fmt.Sprintf("step %d, %s", step, edit.what)
+					if r := reports[0]; r.InPart > r.Objects {
+						t.Errorf("%s: of %d objects, %d were read in part", at, r.Objects, r.InPart)
+					}
 					reports[0].Elapsed, reports[0].Stages, reports[1].Elapsed, reports[1].Stages = 0, nil, 0, nil
 					same(t, at+": periods", reports[1].Periods, reports[0].Periods)
 					same(t, at+": rows", reports[1].Rows, reports[0].Rows)
@@ -137,6 +144,98 @@ func TestRowsOfTheFutureComeDue(t *testing.T) {
 		}
 		wantSound(t, lazy.verify(w, true))
 	}
+}
+
+// TestTheClockIsSetBack (R4.4, R5.4): a row that was in the future when its object came, and was in quarantine then, is in the
+// future again when the clock is set back. A backfill puts it where it stood, also where it has no need to read the object.
+func TestTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1, worldShape{records: 1, days: 4})
+	then := w.start.AddDate(0, 0, 2)
+	row := func(id, account string, at time.Time) string {
+		return fmt.Sprintf(`{"id": %q, "account": %q, "meter": "calls", "quantity": 1, "time": %q}`+"\n", id, account, spell(at))
+	}
+	var sites [2]*site
+	for i := range sites {
+		s := emptySite(t, "shards: 5")
+		sites[i] = s
+		s.write("catalog.yaml", []byte(plainCatalog))
+		s.write("usage/a.ndjson", []byte(row("1", "acme", then.Add(-2*time.Hour))+row("2", "acme", then.Add(time.Hour))))
+		if i == 1 {
+			s.watch = func(b *jobs.Backfill) { b.Standing = nil }
+		}
+		s.settleUntil(then, rating.InstantOf(then))
+		s.settle(w)
+		s.backfilled(w, rating.InstantOf(w.start), rating.InstantOf(then), false)
+		s.write("usage/b.ndjson", []byte(row("3", "globex", then.Add(-3*time.Hour))))
+		plan := backfillPlan{from: rating.InstantOf(w.start), to: rating.InstantOf(then), reason: "a test"}
+		report, _, err := s.app(then).backfill(s.config(), plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(report.Periods, func(p jobs.PeriodReport) bool { return p.Quarantined["future"] == 1 }) {
+			t.Errorf("site %d: %+v", i, report.Periods)
+		}
+	}
+	same(t, "files", sites[1].current(), sites[0].current())
+	same(t, "state", sites[1].visible(), sites[0].visible())
+}
+
+// TestObjectsAreExpectedAsTheyAreRead: a bucket fetches objects ahead in the order in which it is told of them, and those that
+// nobody is going to read in vain.
+func TestObjectsAreExpectedAsTheyAreRead(t *testing.T) {
+	t.Parallel()
+	s := emptySite(t, "shards: 5")
+	s.write("catalog.yaml", []byte(plainCatalog))
+	w := newWorld(1, worldShape{records: 1, days: 2})
+	put := func(name, account string) {
+		s.write("usage/"+name, fmt.Appendf(nil, `{"id": %q, "account": %q, "meter": "calls", "quantity": 1, "time": %q}`+"\n", name, account, spell(w.start)))
+	}
+	for n := range 9 {
+		put(fmt.Sprintf("%d.ndjson", n), []string{"acme", "globex"}[n%2])
+	}
+	s.settle(w)
+	for _, late := range []string{"", "5-late.ndjson"} {
+		if late != "" {
+			put(late, "acme")
+		}
+		var expected, read []string
+		s.tamper = func(job *jobs.Settle) {
+			job.Workers, job.Bucket, job.Reader = 1, expectingBucket{job.Bucket, &expected}, orderedReader{job.Reader, &read}
+		}
+		s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+		same(t, "expected", read, expected)
+		if late != "" && (len(read) != 10 || read[0] != late) {
+			t.Errorf("read: %q", read)
+		}
+	}
+}
+
+type expectingBucket struct {
+	jobs.Bucket
+	expected *[]string
+}
+
+func (b expectingBucket) Expect(objects []jobs.Object) {
+	for _, o := range objects {
+		*b.expected = append(*b.expected, o.Key)
+	}
+	b.Bucket.Expect(objects)
+}
+
+type orderedReader struct {
+	jobs.Reader
+	read *[]string
+}
+
+func (r orderedReader) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
+	*r.read = append(*r.read, o.Key)
+	return r.Reader.Read(ctx, o, sink)
+}
+
+func (r orderedReader) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	*r.read = append(*r.read, o.Key)
+	return r.Reader.Select(ctx, o, accounts, sink)
 }
 
 // edited is what may happen to a site.
