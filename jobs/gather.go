@@ -91,7 +91,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	}
 	selected := run.selects(g)
 	if selected != nil {
-		bytes = selected.expected(g)
+		bytes = selected.expected(g, run.rewriting.standsAs.touched)
 	}
 	if g.shuffle, err = s.partition(ctx, run, g, bytes); err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)

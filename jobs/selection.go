@@ -27,7 +27,7 @@ type selection struct {
 // a row in quarantine might settle today.
 func (w *work) selects(g *gathered) *selection {
 	b := w.rewriting
-	if b == nil || w.late != nil || len(b.standsAs.periods) == 0 || !b.standsAs.chained() {
+	if b == nil || w.late != nil || b.standsAs.touched == nil {
 		return nil
 	}
 	u := b.standsAs
@@ -58,11 +58,17 @@ func (w *work) selects(g *gathered) *selection {
 // keeps tells whether only a part of an object was read.
 func (g *gathered) keeps(object int32) bool { return g.selected != nil && g.selected.kept[object] }
 
-// expected estimates of how many bytes records come: of what is kept, those of a few shards.
-func (s *selection) expected(g *gathered) (bytes int64) {
+// expected estimates of how many bytes records come: of what is kept, those of the touched shards and of one more.
+func (s *selection) expected(g *gathered, touched []bool) (bytes int64) {
+	some := int64(1)
+	for _, is := range touched {
+		if is {
+			some++
+		}
+	}
 	for n, kept := range s.kept {
 		if size := g.objects[n].Size; kept {
-			bytes += size / 16
+			bytes += size / int64(len(touched)) * some
 		} else {
 			bytes += size
 		}
@@ -102,9 +108,7 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 	if err := s.readAll(ctx, run, g, first, s.readObject); err != nil || len(rest) == 0 {
 		return err
 	}
-	if err := run.rewriting.find(ctx, run, g); err != nil {
-		return err
-	}
+	run.rewriting.standsAs.find(g)
 	if run.rewriting.standsAs.shards == nil {
 		return s.readAll(ctx, run, g, rest, s.readObject)
 	}
