@@ -135,10 +135,14 @@ func (s *Settle) selectObject(ctx context.Context, run *work, g *gathered, n int
 	err := errors.Join(s.Reader.Select(ctx, o.Object, accounts, sink), sink.writer.Close())
 	run.stages.add(stageRead, s.Clock().Sub(started)-sink.busy)
 	run.stages.add(stageSort, sink.busy)
-	if err != nil {
-		return fmt.Errorf("read usage object %s: %w", o.Key, err)
+	var bad *ObjectError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &bad):
+		return fmt.Errorf("R4.5: %w; it was settled before: bring it back as it was, or let the backfill read all with --all", bad)
 	}
-	return nil
+	return fmt.Errorf("read usage object %s: %w", o.Key, err)
 }
 
 // selectedSink takes rows of objects that were told of before.

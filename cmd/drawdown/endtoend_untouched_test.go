@@ -211,6 +211,43 @@ func TestObjectsAreExpectedAsTheyAreRead(t *testing.T) {
 	}
 }
 
+// TestAnObjectGoesWhileABackfillRuns (R4.5): it was settled as it is, and is not the one that was listed when its rows are wanted.
+func TestAnObjectGoesWhileABackfillRuns(t *testing.T) {
+	t.Parallel()
+	s := emptySite(t, "shards: 5")
+	s.configure("usage: {on_bad_object: quarantine}\n", "shards: 5")
+	s.write("catalog.yaml", []byte(plainCatalog))
+	w := newWorld(1, worldShape{records: 1, days: 2})
+	put := func(name string) {
+		s.write("usage/"+name, fmt.Appendf(nil, `{"id": %q, "account": "acme", "meter": "calls", "quantity": 1, "time": %q}`+"\n", name, spell(w.start)))
+	}
+	put("a.ndjson")
+	s.settle(w)
+	put("b.ndjson")
+	s.tamper = func(job *jobs.Settle) {
+		job.Reader = selecting{job.Reader, func() { _ = os.Remove(s.path("usage/a.ndjson")) }}
+	}
+	plan := backfillPlan{from: rating.InstantOf(w.start), to: w.until(), reason: "a test"}
+	_, _, err := s.app(w.later()).backfill(s.config(), plan)
+	if err == nil || !strings.Contains(err.Error(), "R4.5: usage object a.ndjson: has vanished") || !strings.Contains(err.Error(), "--all") {
+		t.Errorf("got %v", err)
+	}
+	if report, _ := s.backfilled(w, plan.from, plan.to, false); report.Rows.Settled != 1 {
+		t.Errorf("of what is left: %+v", report.Rows)
+	}
+}
+
+// selecting does something before a part of an object is read.
+type selecting struct {
+	jobs.Reader
+	before func()
+}
+
+func (r selecting) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	r.before()
+	return r.Reader.Select(ctx, o, accounts, sink)
+}
+
 type expectingBucket struct {
 	jobs.Bucket
 	expected *[]string
