@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -234,6 +236,46 @@ func TestAnObjectGoesWhileABackfillRuns(t *testing.T) {
 	}
 	if report, _ := s.backfilled(w, plan.from, plan.to, false); report.Rows.Settled != 1 {
 		t.Errorf("of what is left: %+v", report.Rows)
+	}
+}
+
+// TestABackfillInPartFails (R5.6): wherever a backfill fails that reads objects in part and takes files over, the next one comes
+// to what it would have come to.
+func TestABackfillInPartFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(3, worldShape{records: 60, days: 2})
+	from := rating.InstantOf(w.start.AddDate(0, 0, 1))
+	late := func() *site {
+		s := newSite(t, w, "shards: 5")
+		s.settle(w)
+		s.write("usage/late.ndjson", fmt.Appendf(nil, `{"id": "late", "account": "beta", "meter": "calls", "quantity": 9, "time": %q}`+"\n",
+			spell(w.start.AddDate(0, 0, 1).Add(time.Hour))))
+		return s
+	}
+	want := late()
+	var mu sync.Mutex
+	places := map[string]bool{}
+	want.tamper = faults(func(place string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		places[place] = true
+		return nil
+	}).tamper
+	want.backfilled(w, from, w.until(), false)
+	if !places["select of a.ndjson"] || !places["take over 2026-10-23"] {
+		t.Fatalf("nothing was read in part, or taken over: %v", keysOf(places))
+	}
+	for _, place := range keysOf(places) {
+		s := late()
+		s.tamper = failAt(place, func() error { return errBoom })
+		plan := backfillPlan{from: from, to: w.until(), reason: "a test"}
+		if _, _, err := s.app(w.later()).backfill(s.config(), plan); !errors.Is(err, errBoom) {
+			continue // it is one that was passed over this time
+		}
+		s.tamper = nil
+		s.backfilled(w, from, w.until(), false)
+		same(t, place+": files", want.current(), s.current())
+		same(t, place+": state", want.visible(), s.visible())
 	}
 }
 
