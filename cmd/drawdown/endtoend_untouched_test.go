@@ -254,18 +254,20 @@ func TestABackfillInPartFails(t *testing.T) {
 	}
 	want := late()
 	var mu sync.Mutex
-	places := map[string]bool{}
+	places := map[string]string{} // the last one of each kind
 	want.tamper = faults(func(place string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		places[place] = true
+		kind, _, _ := strings.Cut(place, " ")
+		places[kind] = max(places[kind], place)
 		return nil
 	}).tamper
 	want.backfilled(w, from, w.until(), false)
-	if !places["select of a.ndjson"] || !places["take over 2026-10-23"] {
-		t.Fatalf("nothing was read in part, or taken over: %v", keysOf(places))
+	if places["select"] == "" || places["take"] == "" {
+		t.Fatalf("nothing was read in part, or taken over: %v", places)
 	}
-	for _, place := range keysOf(places) {
+	for _, kind := range keysOf(places) {
+		place := places[kind]
 		s := late()
 		s.tamper = failAt(place, func() error { return errBoom })
 		plan := backfillPlan{from: from, to: w.until(), reason: "a test"}
