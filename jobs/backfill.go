@@ -75,7 +75,7 @@ type rewriting struct {
 // Run settles the range, and what follows from it.
 func (b *Backfill) Run(ctx context.Context) (*Report, error) {
 	started := b.Clock()
-	report := &Report{DryRun: b.DryRun, read: map[string]int64{}}
+	report := &Report{DryRun: b.DryRun, read: map[string]objectRead{}}
 	stages := &stages{}
 	err := b.run(ctx, report, stages)
 	report.Elapsed, report.Stages = b.Clock().Sub(started), stages.list()

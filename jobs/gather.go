@@ -91,16 +91,11 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 	}
 	selected := run.selects(g)
 	if selected != nil {
-		bytes = selected.expected(g)
+		bytes = selected.expected(g, run.rewriting.standsAs.touched)
 	}
 	if g.shuffle, err = s.partition(ctx, run, g, bytes); err != nil {
 		return nil, fmt.Errorf("partition usage: %w", err)
 	}
-	expected := make([]Object, len(g.objects))
-	for i := range g.objects {
-		expected[i] = g.objects[i].Object
-	}
-	s.Bucket.Expect(expected)
 	err = s.readUsage(ctx, run, g, selected)
 	if err == nil {
 		err = s.compareLate(ctx, run, g, objects)
@@ -158,6 +153,11 @@ func (w *work) mayHold(k *Known) bool {
 func (s *Settle) readAll(
 	ctx context.Context, run *work, g *gathered, numbers []int32, readObject func(context.Context, *work, *gathered, int32) error,
 ) error {
+	expected := make([]Object, len(numbers))
+	for i, n := range numbers {
+		expected[i] = g.objects[n].Object
+	}
+	s.Bucket.Expect(expected)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64

@@ -29,7 +29,13 @@ type Report struct {
 	FirstOpen *rating.Period
 	Elapsed   time.Duration
 
-	read map[string]int64 // records by object
+	read map[string]objectRead // by key
+}
+
+// objectRead is an object that was read, by one batch of periods or more.
+type objectRead struct {
+	rows   int64 // that it has
+	inPart bool  // by none of them as a whole
 }
 
 // Stage is how long a part of the work took, summed over the workers.

@@ -27,27 +27,27 @@ type selection struct {
 // a row in quarantine might settle today.
 func (w *work) selects(g *gathered) *selection {
 	b := w.rewriting
-	if b == nil || w.late != nil || len(b.standsAs.periods) == 0 || !b.standsAs.chained() {
+	if b == nil || w.late != nil || b.standsAs.touched == nil {
 		return nil
 	}
 	u := b.standsAs
 	s := &selection{periods: u.periods, kept: make([]bool, len(g.objects))}
-	kept := map[string]*Known{}
 	for i := range g.objects {
 		o := &g.objects[i]
-		if s.kept[i] = !o.fresh && u.settled(&o.Known); s.kept[i] {
-			kept[o.Key] = &o.Known
-		} else {
-			s.fresh = true
-		}
+		s.kept[i] = !o.fresh && u.settled(&o.Known)
+		s.fresh = s.fresh || !s.kept[i]
 	}
 	for _, p := range u.periods {
 		if len(p.Unpriced) > 0 || p.Manifest.CatalogSHA256 != b.CatalogSHA256 && !p.lasts() {
 			return nil
 		}
 		for i := range p.Manifest.Inputs {
-			in := &p.Manifest.Inputs[i]
-			if o := kept[in.Key]; o == nil || in.Rows.Quarantined > 0 && o.Last > p.Now { // it was in the future, and is so no more
+			if n, listed := slices.BinarySearch(g.keys, p.Manifest.Inputs[i].Key); !listed || !s.kept[n] {
+				return nil
+			}
+		}
+		for n, kept := range s.kept { // what was in the future then is so no more, or the other way round
+			if o := &g.objects[n].Known; kept && o.Last > p.Now && p.houses(o) {
 				return nil
 			}
 		}
@@ -58,16 +58,28 @@ func (w *work) selects(g *gathered) *selection {
 // keeps tells whether only a part of an object was read.
 func (g *gathered) keeps(object int32) bool { return g.selected != nil && g.selected.kept[object] }
 
-// expected estimates of how many bytes records come: of what is kept, those of a few shards.
-func (s *selection) expected(g *gathered) (bytes int64) {
+// expected estimates of how many bytes records come: of what is kept, those of the touched shards and of one more.
+func (s *selection) expected(g *gathered, touched []bool) (bytes int64) {
+	some := int64(1)
+	for _, is := range touched {
+		if is {
+			some++
+		}
+	}
 	for n, kept := range s.kept {
 		if size := g.objects[n].Size; kept {
-			bytes += size / 16
+			bytes += size / int64(len(touched)) * some
 		} else {
 			bytes += size
 		}
 	}
 	return bytes
+}
+
+// houses tells whether an object has rows in quarantine here, or would have those that belong to no period.
+func (p *StandingPeriod) houses(o *Known) bool {
+	in := p.input(o.Key)
+	return in != nil && in.Rows.Quarantined > 0 || o.Home >= p.Manifest.Period.Start && o.Home < p.Manifest.Period.End
 }
 
 // lasts tells whether rows stay in quarantine whatever accounts and meters there are.
@@ -96,9 +108,7 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 	if err := s.readAll(ctx, run, g, first, s.readObject); err != nil || len(rest) == 0 {
 		return err
 	}
-	if err := run.rewriting.find(ctx, run, g); err != nil {
-		return err
-	}
+	run.rewriting.standsAs.find(g)
 	if run.rewriting.standsAs.shards == nil {
 		return s.readAll(ctx, run, g, rest, s.readObject)
 	}
@@ -125,10 +135,14 @@ func (s *Settle) selectObject(ctx context.Context, run *work, g *gathered, n int
 	err := errors.Join(s.Reader.Select(ctx, o.Object, accounts, sink), sink.writer.Close())
 	run.stages.add(stageRead, s.Clock().Sub(started)-sink.busy)
 	run.stages.add(stageSort, sink.busy)
-	if err != nil {
-		return fmt.Errorf("read usage object %s: %w", o.Key, err)
+	var bad *ObjectError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &bad):
+		return fmt.Errorf("R4.5: %w; it was settled before: bring it back as it was, or let the backfill read all with --all", bad)
 	}
-	return nil
+	return fmt.Errorf("read usage object %s: %w", o.Key, err)
 }
 
 // selectedSink takes rows of objects that were told of before.

@@ -71,7 +71,7 @@ func (s *Settle) periodsAtOnce() int {
 // Run settles. What it reports was committed, also where it then fails.
 func (s *Settle) Run(ctx context.Context) (*Report, error) {
 	started := s.Clock()
-	report := &Report{DryRun: s.DryRun, read: map[string]int64{}}
+	report := &Report{DryRun: s.DryRun, read: map[string]objectRead{}}
 	stages := &stages{}
 	for {
 		done, err := s.runOnce(ctx, report, stages)
@@ -173,7 +173,8 @@ func (r *Report) take(run *work, g *gathered) {
 	r.Rows.add(&run.rows)
 	for i := range g.objects {
 		o := &g.objects[i]
-		r.read[o.Key] = o.Read
+		was, again := r.read[o.Key]
+		r.read[o.Key] = objectRead{o.Read, g.keeps(int32(i)) && (was.inPart || !again)}
 		if o.waits {
 			r.FirstOpen = &run.firstOpen
 		}
@@ -187,16 +188,11 @@ func (r *Report) take(run *work, g *gathered) {
 			r.Replaced = append(r.Replaced, o.Key)
 		}
 	}
-	if g.selected != nil {
-		for _, kept := range g.selected.kept {
-			if kept {
-				r.InPart++
-			}
+	r.Objects, r.InPart, r.Read = len(r.read), 0, 0
+	for _, o := range r.read {
+		if r.Read += o.rows; o.inPart {
+			r.InPart++
 		}
-	}
-	r.Objects, r.Read = len(r.read), 0
-	for _, rows := range r.read {
-		r.Read += rows
 	}
 	r.Rows.Read = r.Read
 	r.Rows.OutOfPeriod = r.Read - r.Rows.inPeriod()

@@ -51,6 +51,7 @@ type TakenOver struct {
 // untouched is what a batch of a backfill need not compute.
 type untouched struct {
 	periods []*StandingPeriod
+	touched []bool // by shard: the catalog was edited for it, or it opens with something else; nil: any shard may be touched
 	shards  []bool // by number; nil: each is computed
 	taken   []*TakenOver
 }
@@ -67,6 +68,29 @@ func (b *rewriting) load(ctx context.Context, w *work) error {
 			return fmt.Errorf("read what stands of period %s: %w", w.periods[i].Name, err)
 		}
 		b.standsAs.periods = append(b.standsAs.periods, p)
+	}
+	return b.touchedByBooks(ctx, w)
+}
+
+// touchedByBooks finds the shards that something else than usage has touched.
+func (b *rewriting) touchedByBooks(ctx context.Context, w *work) error {
+	u := b.standsAs
+	if !u.chained() {
+		return nil
+	}
+	touched := make([]bool, b.Shards)
+	opening, err := b.opens(ctx)
+	if err != nil {
+		return err
+	}
+	for n, was := range u.periods[0].Manifest.OpeningSHA256 {
+		touched[n] = opening[n] != was
+	}
+	if whole, err := b.byCatalog(ctx, w, touched); whole || err != nil {
+		return err
+	}
+	if slices.Contains(touched, false) {
+		u.touched = touched
 	}
 	return nil
 }
@@ -113,33 +137,18 @@ func (p *StandingPeriod) input(key string) *Input {
 }
 
 // find tells which shards nothing has touched: neither usage, nor the catalog, nor what they open with.
-func (b *rewriting) find(ctx context.Context, w *work, g *gathered) error {
-	u := b.standsAs
-	if len(u.periods) == 0 || !u.chained() {
-		return nil
+func (u *untouched) find(g *gathered) {
+	if u.touched == nil {
+		return
 	}
-	touched := make([]bool, b.Shards)
-	if !u.byUsage(g, touched) {
-		return nil
+	touched := slices.Clone(u.touched)
+	if !u.byUsage(g, touched) || !slices.Contains(touched, false) {
+		return
 	}
-	opening, err := b.opens(ctx)
-	if err != nil {
-		return err
+	u.shards = touched
+	for n := range u.shards {
+		u.shards[n] = !u.shards[n]
 	}
-	for n, was := range u.periods[0].Manifest.OpeningSHA256 {
-		touched[n] = touched[n] || opening[n] != was
-	}
-	if whole, err := b.byCatalog(ctx, w, touched); whole || err != nil {
-		return err
-	}
-	shards := make([]bool, b.Shards)
-	for n := range shards {
-		shards[n] = !touched[n]
-	}
-	if slices.Contains(shards, true) {
-		u.shards = shards
-	}
-	return nil
 }
 
 // chained tells whether the periods were made alike, and each from what the one before left.
@@ -236,9 +245,10 @@ func (b *rewriting) byCatalog(ctx context.Context, w *work, touched []bool) (who
 func (b *rewriting) takeOver(ctx context.Context, w *work, g *gathered, revisions []Revision) error {
 	u := b.standsAs
 	if g.selected == nil {
-		if err := b.find(ctx, w, g); err != nil || u.shards == nil {
-			return err
-		}
+		u.find(g)
+	}
+	if u.shards == nil {
+		return nil
 	}
 	u.taken = make([]*TakenOver, len(w.periods))
 	return side(ctx, b.Workers, len(w.periods), func(ctx context.Context, i int) (err error) {

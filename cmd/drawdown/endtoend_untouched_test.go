@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -69,6 +72,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 				w := newWorld(400+seed, worldShape{records: 700, days: 4, homeless: seed%3 == 0})
 				lazy, full := newSite(t, w, "shards: 5"), newSite(t, w, "shards: 5")
 				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
+				if seed%2 == 1 { // each period is a batch of its own
+					lazy.memory, full.memory = 1, 1
+				}
 				late := w.objects[int(seed)%len(w.objects)].name
 				for _, s := range []*site{lazy, full} {
 					if err := os.Remove(s.path("usage/" + late)); err != nil {
@@ -91,6 +97,9 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 						}
 					}
 					at := fmt.Sprintf("step %d, %s", step, edit.what)
+					if r := reports[0]; r.InPart > r.Objects {
+						t.Errorf("%s: of %d objects, %d were read in part", at, r.Objects, r.InPart)
+					}
 					reports[0].Elapsed, reports[0].Stages, reports[1].Elapsed, reports[1].Stages = 0, nil, 0, nil
 					same(t, at+": periods", reports[1].Periods, reports[0].Periods)
 					same(t, at+": rows", reports[1].Rows, reports[0].Rows)
@@ -137,6 +146,177 @@ func TestRowsOfTheFutureComeDue(t *testing.T) {
 		}
 		wantSound(t, lazy.verify(w, true))
 	}
+}
+
+// TestTheClockIsSetBack (R4.4, R5.4): a row that was in the future when its object came, and was in quarantine then, is in the
+// future again when the clock is set back. A backfill puts it where it stood, also where it has no need to read the object.
+func TestTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1, worldShape{records: 1, days: 4})
+	then := w.start.AddDate(0, 0, 2)
+	row := func(id, account string, at time.Time) string {
+		return fmt.Sprintf(`{"id": %q, "account": %q, "meter": "calls", "quantity": 1, "time": %q}`+"\n", id, account, spell(at))
+	}
+	var sites [2]*site
+	for i := range sites {
+		s := emptySite(t, "shards: 5")
+		sites[i] = s
+		s.write("catalog.yaml", []byte(plainCatalog))
+		s.write("usage/a.ndjson", []byte(row("1", "acme", then.Add(-2*time.Hour))+row("2", "acme", then.Add(time.Hour))))
+		if i == 1 {
+			s.watch = func(b *jobs.Backfill) { b.Standing = nil }
+		}
+		s.settleUntil(then, rating.InstantOf(then))
+		s.settle(w)
+		s.backfilled(w, rating.InstantOf(w.start), rating.InstantOf(then), false)
+		s.write("usage/b.ndjson", []byte(row("3", "globex", then.Add(-3*time.Hour))))
+		plan := backfillPlan{from: rating.InstantOf(w.start), to: rating.InstantOf(then), reason: "a test"}
+		report, _, err := s.app(then).backfill(s.config(), plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(report.Periods, func(p jobs.PeriodReport) bool { return p.Quarantined["future"] == 1 }) {
+			t.Errorf("site %d: %+v", i, report.Periods)
+		}
+	}
+	same(t, "files", sites[1].current(), sites[0].current())
+	same(t, "state", sites[1].visible(), sites[0].visible())
+}
+
+// TestObjectsAreExpectedAsTheyAreRead: a bucket fetches objects ahead in the order in which it is told of them, and those that
+// nobody is going to read in vain.
+func TestObjectsAreExpectedAsTheyAreRead(t *testing.T) {
+	t.Parallel()
+	s := emptySite(t, "shards: 5")
+	s.write("catalog.yaml", []byte(plainCatalog))
+	w := newWorld(1, worldShape{records: 1, days: 2})
+	put := func(name, account string) {
+		s.write("usage/"+name, fmt.Appendf(nil, `{"id": %q, "account": %q, "meter": "calls", "quantity": 1, "time": %q}`+"\n", name, account, spell(w.start)))
+	}
+	for n := range 9 {
+		put(fmt.Sprintf("%d.ndjson", n), []string{"acme", "globex"}[n%2])
+	}
+	s.settle(w)
+	for _, late := range []string{"", "5-late.ndjson"} {
+		if late != "" {
+			put(late, "acme")
+		}
+		var expected, read []string
+		s.tamper = func(job *jobs.Settle) {
+			job.Workers, job.Bucket, job.Reader = 1, expectingBucket{job.Bucket, &expected}, orderedReader{job.Reader, &read}
+		}
+		s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+		same(t, "expected", read, expected)
+		if late != "" && (len(read) != 10 || read[0] != late) {
+			t.Errorf("read: %q", read)
+		}
+	}
+}
+
+// TestAnObjectGoesWhileABackfillRuns (R4.5): it was settled as it is, and is not the one that was listed when its rows are wanted.
+func TestAnObjectGoesWhileABackfillRuns(t *testing.T) {
+	t.Parallel()
+	s := emptySite(t, "shards: 5")
+	s.configure("usage: {on_bad_object: quarantine}\n", "shards: 5")
+	s.write("catalog.yaml", []byte(plainCatalog))
+	w := newWorld(1, worldShape{records: 1, days: 2})
+	put := func(name string) {
+		s.write("usage/"+name, fmt.Appendf(nil, `{"id": %q, "account": "acme", "meter": "calls", "quantity": 1, "time": %q}`+"\n", name, spell(w.start)))
+	}
+	put("a.ndjson")
+	s.settle(w)
+	put("b.ndjson")
+	s.tamper = func(job *jobs.Settle) {
+		job.Reader = selecting{job.Reader, func() { _ = os.Remove(s.path("usage/a.ndjson")) }}
+	}
+	plan := backfillPlan{from: rating.InstantOf(w.start), to: w.until(), reason: "a test"}
+	_, _, err := s.app(w.later()).backfill(s.config(), plan)
+	if err == nil || !strings.Contains(err.Error(), "R4.5: usage object a.ndjson: has vanished") || !strings.Contains(err.Error(), "--all") {
+		t.Errorf("got %v", err)
+	}
+	if report, _ := s.backfilled(w, plan.from, plan.to, false); report.Rows.Settled != 1 {
+		t.Errorf("of what is left: %+v", report.Rows)
+	}
+}
+
+// TestABackfillInPartFails (R5.6): wherever a backfill fails that reads objects in part and takes files over, the next one comes
+// to what it would have come to.
+func TestABackfillInPartFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(3, worldShape{records: 60, days: 2})
+	from := rating.InstantOf(w.start.AddDate(0, 0, 1))
+	late := func() *site {
+		s := newSite(t, w, "shards: 5")
+		s.settle(w)
+		s.write("usage/late.ndjson", fmt.Appendf(nil, `{"id": "late", "account": "beta", "meter": "calls", "quantity": 9, "time": %q}`+"\n",
+			spell(w.start.AddDate(0, 0, 1).Add(time.Hour))))
+		return s
+	}
+	want := late()
+	var mu sync.Mutex
+	places := map[string]string{} // the last one of each kind
+	want.tamper = faults(func(place string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		kind, _, _ := strings.Cut(place, " ")
+		places[kind] = max(places[kind], place)
+		return nil
+	}).tamper
+	want.backfilled(w, from, w.until(), false)
+	if places["select"] == "" || places["take"] == "" {
+		t.Fatalf("nothing was read in part, or taken over: %v", places)
+	}
+	for _, kind := range keysOf(places) {
+		place := places[kind]
+		s := late()
+		s.tamper = failAt(place, func() error { return errBoom })
+		plan := backfillPlan{from: from, to: w.until(), reason: "a test"}
+		if _, _, err := s.app(w.later()).backfill(s.config(), plan); !errors.Is(err, errBoom) {
+			continue // it is one that was passed over this time
+		}
+		s.tamper = nil
+		s.backfilled(w, from, w.until(), false)
+		same(t, place+": files", want.current(), s.current())
+		same(t, place+": state", want.visible(), s.visible())
+	}
+}
+
+// selecting does something before a part of an object is read.
+type selecting struct {
+	jobs.Reader
+	before func()
+}
+
+func (r selecting) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	r.before()
+	return r.Reader.Select(ctx, o, accounts, sink)
+}
+
+type expectingBucket struct {
+	jobs.Bucket
+	expected *[]string
+}
+
+func (b expectingBucket) Expect(objects []jobs.Object) {
+	for _, o := range objects {
+		*b.expected = append(*b.expected, o.Key)
+	}
+	b.Bucket.Expect(objects)
+}
+
+type orderedReader struct {
+	jobs.Reader
+	read *[]string
+}
+
+func (r orderedReader) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (jobs.Summary, error) {
+	*r.read = append(*r.read, o.Key)
+	return r.Reader.Read(ctx, o, sink)
+}
+
+func (r orderedReader) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	*r.read = append(*r.read, o.Key)
+	return r.Reader.Select(ctx, o, accounts, sink)
 }
 
 // edited is what may happen to a site.

@@ -52,6 +52,10 @@ func (f faultyReader) Read(ctx context.Context, o jobs.Object, sink jobs.Sink) (
 	return summary, errors.Join(err, f.faults("read "+o.Key))
 }
 
+func (f faultyReader) Select(ctx context.Context, o jobs.Object, accounts *rating.AccountSet, sink jobs.Sink) error {
+	return errors.Join(f.Reader.Select(ctx, o, accounts, sink), f.faults("select of "+o.Key))
+}
+
 func (f faultyReader) Raw(ctx context.Context, o jobs.Object, rows []int64) (map[int64][]byte, error) {
 	raw, err := f.Reader.Raw(ctx, o, rows)
 	return raw, errors.Join(err, f.faults("read again "+o.Key))
@@ -119,6 +123,11 @@ type faultyRevision struct {
 
 func (f faultyRevision) Shard(number int, c *rating.Catalog) jobs.Shard {
 	return faultyShard{f.Revision.Shard(number, c), f.faults, fmt.Sprintf("%s %d", f.name, number)}
+}
+
+func (f faultyRevision) TakeOver(ctx context.Context, p *jobs.StandingPeriod, shards []bool) (*jobs.TakenOver, error) {
+	taken, err := f.Revision.TakeOver(ctx, p, shards)
+	return taken, errors.Join(err, f.faults("take over "+f.name))
 }
 
 func (f faultyRevision) Finish(ctx context.Context, m *jobs.Manifest, rows iter.Seq2[jobs.Rejection, error]) (string, [32]byte, error) {

@@ -67,6 +67,10 @@ func (s *Shuffle) Shard(shard int, exclude func(object int32) bool) (*Cursor, er
 		return nil, fmt.Errorf("shuffle: more than %d cursors open at once", s.cfg.Workers)
 	}
 	s.open++
+	if was := s.results[shard]; was != nil { // it is read again
+		s.conflicts.Add(-int64(was.counted))
+		s.results[shard] = nil
+	}
 	c := &Cursor{s: s, result: &result{}, part: shard*s.perShard - 1, lastPart: (shard+1)*s.perShard - 1}
 	c.last.account = rating.None
 	if n := len(s.scratch); n > 0 {

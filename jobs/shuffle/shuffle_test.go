@@ -325,6 +325,30 @@ func TestTooManyConflicts(t *testing.T) {
 	}
 }
 
+// TestConflictsCountOnce: the limit is on what there is, however often a shard is read.
+func TestConflictsCountOnce(t *testing.T) {
+	w := giant(5000)
+	found := int64(0)
+	for range 2 {
+		s, err := New(context.Background(), Config{Catalog: w.catalog, Bounds: w.bounds, MaxConflicts: found})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := w.write(s, rand.New(rand.NewPCG(1, 1)), 1); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := w.read(s, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if found = int64(len(s.Conflicts())); found == 0 {
+			t.Fatal("there is no conflict")
+		}
+	}
+}
+
 // TestManyAtOneInstant: thousands of records that agree in everything but the id, or in all but id and quantity, take no
 // quadratic time.
 func TestManyAtOneInstant(t *testing.T) {

@@ -25,8 +25,12 @@ func (f folder) linkFast(dir, as string, names []string) (linked map[string]file
 	err = withDescriptors(from, to, func(from, to int) {
 		for _, name := range names {
 			var stat unix.Stat_t
-			if strings.Contains(name, "/") || unix.Linkat(from, name, to, name, 0) != nil ||
-				unix.Fstatat(to, name, &stat, unix.AT_SYMLINK_NOFOLLOW) != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			if strings.Contains(name, "/") || unix.Linkat(from, name, to, name, 0) != nil {
+				rest = append(rest, name)
+				continue
+			}
+			if unix.Fstatat(to, name, &stat, unix.AT_SYMLINK_NOFOLLOW) != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+				_ = unix.Unlinkat(to, name, 0) // else linking it again says so
 				rest = append(rest, name)
 				continue
 			}
