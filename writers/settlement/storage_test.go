@@ -439,38 +439,3 @@ func TestDiscardDoesNotWaitForUploads(t *testing.T) {
 		t.Errorf("the abandoned upload is still waited for: %v", err)
 	}
 }
-
-// TestLinks: whatever an operator made of a file, it is linked or left to be copied; only what is there already, or is gone, is an
-// error.
-func TestLinks(t *testing.T) {
-	s := outputs()["folder"](t).storage.(folder)
-	for _, dir := range []string{"p/r=1", "p/r=2"} {
-		if err := s.makeDir(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, content := range map[string]string{"a": "content", "b": "more"} {
-		if err := writeTest(t, s, "p/r=1/"+name, []byte(content)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.root.Symlink("b", "p/r=1/c"); err != nil {
-		t.Skip(err)
-	}
-	linked, err := s.link("p/r=1", "p/r=2", []string{"a", "b", "c"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, size := range map[string]int64{"a": 7, "b": 4, "c": 4} {
-		if got := linked[name].size; got != size {
-			t.Errorf("%s has %d bytes, not %d", name, got, size)
-		}
-	}
-	checkStored(t, s, "p/r=2/c", []byte("more"))
-	if _, err := s.link("p/r=1", "p/r=2", []string{"a"}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("linked twice: %v", err)
-	}
-	if _, err := s.link("p/r=1", "p/r=2", []string{"d"}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("linked what is not there: %v", err)
-	}
-}

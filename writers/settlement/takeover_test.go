@@ -3,6 +3,7 @@ package settlement
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"path"
@@ -90,29 +91,32 @@ func TestFilesAreLinked(t *testing.T) {
 	}
 }
 
-// TestLinksOneByOne: what is not linked at once, is linked as every system can.
-func TestLinksOneByOne(t *testing.T) {
-	f, err := openFolder(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, dir := range []string{"a", "b"} {
+// TestLinks: whatever an operator made of a file, it is linked, also where that is not done for all at once; only what is there
+// already, or is gone, is an error.
+func TestLinks(t *testing.T) {
+	f := outputs()["folder"](t).storage.(folder)
+	for _, dir := range []string{"p/r=1", "p/r=1/deep", "p/r=2", "p/r=2/deep"} {
 		if err := f.makeDir(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(f.root.Mkdir("a/deep", 0o777), writeTest(t, f, "a/deep/x", []byte("x")), writeTest(t, f, "a/"+manifestName, nil), f.root.Mkdir("b/deep", 0o777)); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"a", "b", "deep/x", manifestName} {
+		if err := writeTest(t, f, "p/r=1/"+name, []byte("content")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	linked, err := f.link("a", "b", []File{{Name: "deep/x", Size: 1}}) // a name that linkFast leaves over
-	if err != nil || !linked["deep/x"] {
-		t.Error(linked, err)
+	if err := f.root.Symlink("b", "p/r=1/c"); err != nil {
+		t.Skip(err)
 	}
-	if _, err := f.link("a", "b", []File{{Name: "deep/x", Size: 1}}); !errors.Is(err, os.ErrExist) {
+	linked, err := f.link("p/r=1", "p/r=2", []File{{Name: "a", Size: 7}, {Name: "b", Size: 8}, {Name: "c", Size: 7}, {Name: "deep/x", Size: 7}})
+	if want := map[string]bool{"a": true, "b": false, "c": true, "deep/x": true}; err != nil || !maps.Equal(linked, want) {
+		t.Errorf("%v, %v, not %v", linked, err, want)
+	}
+	checkStored(t, f, "p/r=2/c", []byte("content"))
+	if _, err := f.link("p/r=1", "p/r=2", []File{{Name: "a"}}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a name that is taken: %v", err)
 	}
-	if _, err := f.link("a", "b", []File{{Name: "gone", Size: 1}}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := f.link("p/r=1", "p/r=2", []File{{Name: "d"}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is gone: %v", err)
 	}
 }
