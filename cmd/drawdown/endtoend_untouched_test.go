@@ -156,6 +156,31 @@ func TestRowsOfTheFutureComeDue(t *testing.T) {
 	}
 }
 
+// TestWhatCameIntoTheCatalogSettles (R4.4, R5.4): a row whose account, or meter, the catalog did not know settles once it does,
+// though the object that it stands in was settled as it is.
+func TestWhatCameIntoTheCatalogSettles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1, worldShape{records: 1, days: 2})
+	for edit, row := range map[string]string{
+		"accounts: [{id: new}]": `"account": "new", "meter": "calls", "quantity": 1`,
+		"meters: [{id: mail}]\nprices: [{id: mail, meter: mail, currency: USD, model: flat, price: 1}]": `"account": "acme", "meter": "mail", "quantity": 1`,
+	} {
+		s := emptySite(t, "shards: 5")
+		s.write("catalog.yaml", []byte(plainCatalog))
+		for name, row := range map[string]string{"a": `"account": "globex", "meter": "calls", "quantity": 1`, "b": row} {
+			s.write("usage/"+name+".ndjson", fmt.Appendf(nil, `{"id": %q, "time": %q, %s}`+"\n", name, spell(w.start), row))
+		}
+		s.settle(w)
+		s.write("edit.yaml", []byte(edit))
+		if code, out := s.run(t, w.later(), "catalog", "apply", s.path("edit.yaml")); code != exitDone && code != exitWaiting {
+			t.Fatal(out)
+		}
+		if report, _ := s.backfilled(w, rating.InstantOf(w.start), w.until(), false); report.Rows.Settled != 2 || report.Rows.Quarantined != 0 {
+			t.Errorf("%s: %+v", edit, report.Rows)
+		}
+	}
+}
+
 // TestTheClockIsSetBack (R4.4, R5.4): a row that was in the future when its object came, and was in quarantine then, is in the
 // future again when the clock is set back. A backfill puts it where it stood, also where it has no need to read the object.
 func TestTheClockIsSetBack(t *testing.T) {
