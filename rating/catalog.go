@@ -24,8 +24,8 @@ type Catalog struct {
 	pricesOfOwn map[ownKey][]int32  // by account and meter, where there are any
 	conditions  map[string][]string // the attributes that any `where` asks for, with their values sorted
 
-	packagesOf [][]int32  // by payer: the packages that its accounts own
-	topUpsOf   [][]int32  // by payer; nil: there are none
+	packagesOf groups     // by payer: the packages that its accounts own
+	topUpsOf   groups     // by payer
 	general    *AlertRule // of packages that no other rule is for
 
 	// Of a catalog without packages, where these are in parts.
@@ -235,13 +235,10 @@ func (c *Catalog) Members(payer int32) []int32 { return c.Accounts[payer].member
 
 // Lives tells whether a payer has anything that goes on without usage: packages of its accounts, or a balance.
 func (c *Catalog) Lives(payer int32) bool {
-	return len(c.packagesOf[payer]) > 0 || c.Accounts[payer].Tracked
+	return len(c.packagesOf.of(payer)) > 0 || c.Accounts[payer].Tracked
 }
 
 // topUps gives the top-ups of a payer, by instant.
 func (c *Catalog) topUps(payer int32) []int32 {
-	if c.topUpsOf == nil {
-		return nil
-	}
-	return c.topUpsOf[payer]
+	return c.topUpsOf.of(payer)
 }

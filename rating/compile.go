@@ -154,8 +154,9 @@ func (c *compiler) link() {
 	for i := range cat.Accounts {
 		payers[i] = cat.Accounts[i].Payer
 	}
-	for i, list := range group(len(payers), payers) {
-		cat.Accounts[i].members = list
+	members := group(len(payers), payers)
+	for i := range cat.Accounts {
+		cat.Accounts[i].members = members.of(int32(i))
 	}
 	cat.conditions = conditionsOf(cat.Packages)
 	cat.accountIDs = newIDIndex(len(cat.Accounts), func(i int) string { return cat.Accounts[i].ID })
@@ -171,39 +172,50 @@ func (c *compiler) linkPackages() {
 		owners[i] = cat.Accounts[cat.Packages[i].Account].Payer
 	}
 	cat.packagesOf = group(len(cat.Accounts), owners)
-	if cat.topUpsOf = nil; len(cat.TopUps) > 0 {
-		tops := make([]int32, len(cat.TopUps))
-		for i := range cat.TopUps {
-			tops[i] = cat.TopUps[i].Account
-		}
-		cat.topUpsOf = group(len(cat.Accounts), tops)
+	tops := make([]int32, len(cat.TopUps))
+	for i := range cat.TopUps {
+		tops[i] = cat.TopUps[i].Account
 	}
+	cat.topUpsOf = group(len(cat.Accounts), tops)
 	cat.packageIDs = newIDIndex(len(cat.Packages), func(i int) string { return cat.Packages[i].ID })
 	cat.accountByID, cat.meterByID, cat.packageByID = nil, nil, nil
 }
 
-// group lists, for each of n groups, the positions in groups that name it, ascending. All lists share one array.
-func group(n int, groups []int32) [][]int32 {
-	ends := make([]int32, n+1)
-	for _, g := range groups {
-		ends[g+1]++
+// groups are rows by the group that they belong to. For each group there are four bytes and no slice: a part of a catalog is
+// made for each shard, and has all accounts.
+type groups struct {
+	starts []int32 // in rows, by group, and the end of the last one; nil: there are no rows
+	rows   []int32
+}
+
+// group lists, for each of n groups, the positions in of that name it, ascending.
+func group(n int, of []int32) groups {
+	if len(of) == 0 {
+		return groups{}
 	}
-	for i := range n {
-		ends[i+1] += ends[i]
+	g := groups{make([]int32, n+1), make([]int32, len(of))}
+	for _, name := range of {
+		g.starts[name]++
 	}
-	next := slices.Clone(ends[:n])
-	all := make([]int32, len(groups))
-	for i, g := range groups {
-		all[next[g]] = int32(i)
-		next[g]++
+	end := int32(0)
+	for i := range g.starts {
+		end += g.starts[i]
+		g.starts[i] = end
 	}
-	lists := make([][]int32, n)
-	for i := range lists {
-		if from, to := ends[i], ends[i+1]; from < to {
-			lists[i] = all[from:to:to]
-		}
+	for i := len(of) - 1; i >= 0; i-- { // from the end of each group to its start
+		g.starts[of[i]]--
+		g.rows[g.starts[of[i]]] = int32(i)
 	}
-	return lists
+	return g
+}
+
+// of gives the rows of a group.
+func (g *groups) of(group int32) []int32 {
+	if g.starts == nil || g.starts[group] == g.starts[group+1] {
+		return nil
+	}
+	from, to := g.starts[group], g.starts[group+1]
+	return g.rows[from:to:to]
 }
 
 func conditionsOf(packages []Package) map[string][]string {

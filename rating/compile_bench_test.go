@@ -56,3 +56,26 @@ func BenchmarkCompile(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPart compiles one of 64 parts of a catalog: what it costs should be that of its packages, however many accounts
+// the catalog has.
+func BenchmarkPart(b *testing.B) {
+	for _, accounts := range []int{3_000, 100_000} {
+		b.Run(fmt.Sprintf("accounts=%d", accounts), func(b *testing.B) {
+			d := bulkDraft(200_000/64, accounts)
+			packages := d.Packages
+			d.Packages = nil
+			whole, faults := Compile(d, testCompile)
+			if faults != nil {
+				b.Fatal(faults[0])
+			}
+			head := whole.Head(200_000, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, faults := head.Part(&Draft{Packages: packages}, testCompile); faults != nil {
+					b.Fatal(faults[0])
+				}
+			}
+		})
+	}
+}

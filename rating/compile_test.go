@@ -83,7 +83,7 @@ func TestCompileRows(t *testing.T) {
 	if diff := cmp.Diff([][]int32{nil, {bolt}, {acme, zed}}, [][]int32{c.Members(acme), c.Members(bolt), c.Members(zed)}); diff != "" {
 		t.Errorf("members: %s", diff)
 	}
-	if diff := cmp.Diff([][]int32{{0}, {1, 2}}, [][]int32{c.packagesOf[bolt], c.packagesOf[zed]}); diff != "" {
+	if diff := cmp.Diff([][]int32{{0}, {1, 2}}, [][]int32{c.packagesOf.of(bolt), c.packagesOf.of(zed)}); diff != "" {
 		t.Errorf("packages: %s", diff)
 	}
 	if a := &c.Accounts[zed]; !a.Tracked || a.Balance.String() != "12345678901234.000000001" || len(c.topUps(zed)) != 2 {

@@ -184,7 +184,7 @@ func (s *Settler) liveUntil(t Instant) {
 		l.owned, l.open = map[int32][]int32{}, l.open[:0]
 		l.pairOf, l.rowOf = map[monthKey]int{}, map[cycleKey]int{}
 		now := 0
-		for _, index := range s.catalog.packagesOf[s.payer] {
+		for _, index := range s.catalog.packagesOf.of(s.payer) {
 			pkg := &s.catalog.Packages[index]
 			life := lateRun{packageRun: packageRun{pkg: pkg, zone: s.zoneOf(pkg.Account)}, now: None}
 			if now < len(s.runs) && s.runs[now].Package == index {

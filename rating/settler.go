@@ -162,7 +162,7 @@ func (s *Settler) Begin(payer int32, period Period, opening *PayerState) error {
 	s.beginLate(opening)
 	s.balancesFrom, s.noticesFrom, s.chargesFrom = len(s.Result.Balances), len(s.Result.Notices), len(s.Result.Charges)
 	s.beginTopUps(s.catalog.topUps(payer), opening)
-	s.beginPackages(s.catalog.packagesOf[payer], opening)
+	s.beginPackages(s.catalog.packagesOf.of(payer), opening)
 	s.beginCounters(opening.Counters)
 	return s.err
 }

@@ -38,7 +38,7 @@ func NewSpending(within Period) *Spending {
 // Purchases gives what was paid for packages of a payer, by what was known before an instant.
 func (c *Catalog) Purchases(payer int32, until Instant) []Purchase {
 	var list []Purchase
-	for _, index := range c.packagesOf[payer] {
+	for _, index := range c.packagesOf.of(payer) {
 		p := &c.Packages[index]
 		if p.PricePaid.Sign() == 0 {
 			continue
@@ -68,7 +68,7 @@ func (c *Catalog) WithoutPrice(payer int32, within Period, bought []Purchase) []
 		}
 	}
 	var list []string
-	for _, index := range c.packagesOf[payer] {
+	for _, index := range c.packagesOf.of(payer) {
 		p := &c.Packages[index]
 		terms := c.Terms(index, within.End)
 		if p.Source == Subscription && !paid[p.ID] && len(terms) > 0 && terms[len(terms)-1].End > within.Start {
