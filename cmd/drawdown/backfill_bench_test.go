@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -19,13 +20,7 @@ import (
 // BenchmarkBackfill settles days again after late usage of one payer: all of it, and with what nothing has touched left out. The
 // target is that the latter costs a twentieth of the former, with 100,000 payers (TEST_RECORDS=10000000).
 func BenchmarkBackfill(b *testing.B) {
-	records := 1_000_000
-	if text := os.Getenv("TEST_RECORDS"); text != "" {
-		var err error
-		if records, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	records := benchRecords(b)
 	for _, shards := range []int{16, 64} {
 		s := generatedSite(b, records, shards)
 		now, start, until := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC), rating.InstantOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)), rating.InstantOf(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
@@ -62,6 +57,16 @@ func BenchmarkBackfill(b *testing.B) {
 	}
 }
 
+// benchRecords is how many records a benchmark has, as TEST_RECORDS says.
+func benchRecords(b *testing.B) int {
+	text := cmp.Or(os.Getenv("TEST_RECORDS"), "1000000")
+	records, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return records
+}
+
 // generatedSite has a month of Parquet usage of 100,000 accounts, with 198,416 packages, to settle by days.
 func generatedSite(b *testing.B, records, shards int) *site {
 	s := &site{t: b, dir: b.TempDir(), memory: 512 << 20}
@@ -83,7 +88,7 @@ func generatedSite(b *testing.B, records, shards int) *site {
 // settled again by one backfill that computes all of them. The target is that the last costs 1.3 times the first.
 func BenchmarkBackfillOfPeriods(b *testing.B) {
 	for _, shape := range []struct{ records, accounts, packages, days int }{
-		{1_000_000, 2_000, 1, 5}, {1_000_000, 2_000, 1, 30}, {1_000_000, 20_000, 2, 5}, {1_000_000, 20_000, 2, 30},
+		{benchRecords(b), 2_000, 1, 5}, {benchRecords(b), 2_000, 1, 30}, {benchRecords(b), 20_000, 2, 5}, {benchRecords(b), 20_000, 2, 30},
 	} {
 		b.Run(fmt.Sprintf("records=%d/packages=%d/days=%d", shape.records, shape.accounts*shape.packages, shape.days), func(b *testing.B) {
 			start := time.Date(2026, 9, 30, 22, 0, 0, 0, time.UTC) // midnight of the world's zone
