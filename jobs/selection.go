@@ -205,19 +205,13 @@ func (s *selection) adopt(ctx context.Context, run *work, g *gathered) error {
 
 // count goes through a touched shard as it stands, without what is fresh.
 func (s *selection) count(w *shardWork, all *rated) error {
-	cursor, err := w.gathered.shuffle.Shard(w.number, func(object int32) bool { return !s.kept[object] })
+	tallies, err := w.gathered.count(w.number, func(object int32) bool { return !s.kept[object] })
 	if err != nil {
 		return err
 	}
-	for cursor.NextPayer() {
-		continue
-	}
-	if err := cursor.Close(); err != nil {
-		return fmt.Errorf("count the settled records of shard %d: %w", w.number, err)
-	}
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	s.before = append(s.before, cursor.Tallies()...)
+	s.before = append(s.before, tallies...)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"drawdown/jobs/shuffle"
 	"drawdown/rating"
 )
 
@@ -65,7 +66,7 @@ func (b *rewriting) load(ctx context.Context, w *work) error {
 	for i := range w.periods {
 		p, err := b.Standing.Of(ctx, b.standing(i))
 		if err != nil {
-			return fmt.Errorf("read what stands of period %s: %w", w.periods[i].Name, err)
+			return fmt.Errorf("read what stands of period %s: %w; restore it, or compute all with --all", w.periods[i].Name, err)
 		}
 		b.standsAs.periods = append(b.standsAs.periods, p)
 	}
@@ -270,18 +271,26 @@ func (w *work) taken(period int) *TakenOver {
 	return w.rewriting.standsAs.taken[period]
 }
 
+// count goes through the records of a shard for nothing but what becomes of them.
+func (g *gathered) count(shard int, exclude func(object int32) bool) ([]shuffle.Tally, error) {
+	cursor, err := g.shuffle.Shard(shard, exclude)
+	if err != nil {
+		return nil, err
+	}
+	for cursor.NextPayer() {
+		continue
+	}
+	if err := cursor.Close(); err != nil {
+		return nil, fmt.Errorf("count the records of shard %d: %w", shard, err)
+	}
+	return cursor.Tallies(), nil
+}
+
 // take gives what a shard that is taken over closed with, and counts those of its records that were read.
 func (w *shardWork) take(all *rated) error {
 	if w.gathered.selected == nil {
-		cursor, err := w.gathered.shuffle.Shard(w.number, w.gathered.isBad)
-		if err != nil {
+		if _, err := w.gathered.count(w.number, w.gathered.isBad); err != nil {
 			return err
-		}
-		for cursor.NextPayer() {
-			continue
-		}
-		if err := cursor.Close(); err != nil {
-			return fmt.Errorf("count the records of shard %d: %w", w.number, err)
 		}
 	}
 	w.lap(stageSort)
