@@ -336,15 +336,13 @@ func (t *TakenOver) plus(r *MeterReport) {
 // shardsOfAccounts gives the shard of each account's payer.
 func (s *Settle) shardsOfAccounts() []int32 {
 	shards := make([]int32, len(s.Catalog.Accounts))
-	byPayer := map[int32]int32{}
-	for i := range s.Catalog.Accounts {
-		payer := s.Catalog.Accounts[i].Payer
-		n, known := byPayer[payer]
-		if !known {
-			n = int32(s.shardOf(payer))
-			byPayer[payer] = n
+	for n, payers := range s.payersByShard() {
+		for _, payer := range payers {
+			shards[payer] = int32(n)
 		}
-		shards[i] = n
+	}
+	for i := range shards {
+		shards[i] = shards[s.Catalog.Accounts[i].Payer] // who pays for itself (R2.1)
 	}
 	return shards
 }

@@ -60,11 +60,8 @@ func (b *Bucket) Put(ctx context.Context, name string, content io.ReaderAt, size
 	return b.failure("write", name, err)
 }
 
-// ErrUncopied is what Copy fails with: what the service has made, if anything, is for Put to find out.
-var ErrUncopied = errors.New("the service has not confirmed that it copied")
-
 // Copy has the service make a new object of another one, whose content does not come here. That it has the checksum says the
-// service, which computes it anew.
+// service, which computes it anew. Where it fails, there may be an object all the same, which Put finds.
 func (b *Bucket) Copy(ctx context.Context, name, as string, sum [sha256.Size]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
@@ -75,13 +72,11 @@ func (b *Bucket) Copy(ctx context.Context, name, as string, sum [sha256.Size]byt
 	out, err := b.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: b.bucket(), Key: b.key(as), CopySource: aws.String(strings.Join(source, "/")), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrUncopied, b.failure("copy", name, err))
-	case out.CopyObjectResult == nil || aws.ToString(out.CopyObjectResult.ChecksumSHA256) != base64.StdEncoding.EncodeToString(sum[:]):
-		return ErrUncopied
+	if err == nil && (out.CopyObjectResult == nil ||
+		aws.ToString(out.CopyObjectResult.ChecksumSHA256) != base64.StdEncoding.EncodeToString(sum[:])) {
+		err = errors.New("the service does not say that the copy has the checksum")
 	}
-	return nil
+	return b.failure("copy", name, err)
 }
 
 // unclear tells whether a write may have been carried out though its answer was an error, or may be when it is repeated.

@@ -93,14 +93,7 @@ func TestBytesDoNotDependOnFilesBefore(t *testing.T) {
 		}
 		return content
 	}
-	open := func() *Output {
-		o, err := OpenOutput(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = o.Close() })
-		return o
-	}
+	open := func() *Output { return outputs()["folder"](t) }
 	one := open()
 	for i := range periods {
 		if got, want := write(one, i), write(open(), i); !bytes.Equal(got, want) {
@@ -183,14 +176,7 @@ func TestFileThatFailedIsForgotten(t *testing.T) {
 		}
 		return content
 	}
-	open := func() *Output {
-		o, err := OpenOutput(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = o.Close() })
-		return o
-	}
+	open := func() *Output { return outputs()["folder"](t) }
 	one := open()
 	write(one, 0, 1, false)
 	write(one, 1, 2, true)

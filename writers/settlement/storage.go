@@ -209,7 +209,7 @@ func (f folder) link(dir, as string, files []File) (map[string]bool, error) {
 			linked[files[i].Name] = info.size == files[i].Size && !info.modified.After(manifest.modified)
 		}
 	}
-	return linked, err
+	return linked, nil
 }
 
 func (f folder) close(name string, file io.WriteCloser, _ int64) error {
