@@ -105,11 +105,15 @@ func (x *idIndex) findAll(rows []int32, id func(i int) []byte) {
 	}
 }
 
-// AccountSet is some accounts of a catalog, to be found as quickly as few are.
+// AccountSet is some accounts of a catalog. Most of what it is asked for is not among them, which costs a hash and a bit.
 type AccountSet struct {
 	ids      idIndex
 	accounts []int32
+	sieve    []uint64 // by hash: a bit that is set may be an account's; a power of two
 }
+
+// sieveBits is how many bits the sieve has for each account: nearly all others then fall through.
+const sieveBits = 32
 
 // SelectAccounts gives those accounts that a function says.
 func (c *Catalog) SelectAccounts(is func(account int32) bool) *AccountSet {
@@ -120,6 +124,15 @@ func (c *Catalog) SelectAccounts(is func(account int32) bool) *AccountSet {
 		}
 	}
 	s.ids = newIDIndex(len(s.accounts), func(row int) string { return c.Accounts[s.accounts[row]].ID })
+	words := 1
+	for words*64 < len(s.accounts)*sieveBits {
+		words *= 2
+	}
+	s.sieve = make([]uint64, words)
+	for _, account := range s.accounts {
+		_, h := keyOf([]byte(c.Accounts[account].ID))
+		s.sieve[h>>6&uint64(words-1)] |= 1 << (h & 63)
+	}
 	return s
 }
 
@@ -134,10 +147,14 @@ func (s *AccountSet) AccountIndex(id []byte) (int32, bool) {
 
 // AccountIndexes is [Catalog.AccountIndexes] for the accounts of the set.
 func (s *AccountSet) AccountIndexes(accounts []int32, id func(i int) []byte) {
-	s.ids.findAll(accounts, id)
-	for i, row := range accounts {
-		if row != None {
-			accounts[i] = s.accounts[row]
+	mask := uint64(len(s.sieve) - 1)
+	for i := range accounts {
+		accounts[i] = None
+		text := id(i)
+		if key, h := keyOf(text); s.sieve[h>>6&mask]>>(h&63)&1 != 0 {
+			if row, ok := s.ids.findKey(key, h, text); ok {
+				accounts[i] = s.accounts[row]
+			}
 		}
 	}
 }
