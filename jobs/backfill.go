@@ -57,6 +57,7 @@ type rewriting struct {
 	first   int // of the batch
 	end     int // of the range that was asked for: what is behind follows only as long as something differs
 	done    bool
+	narrow  bool   // a batch has no more periods than fit the memory where every shard is computed
 	changed []bool // by number
 	bucket  Bucket
 
@@ -95,6 +96,10 @@ func (b *Backfill) run(ctx context.Context, report *Report, stages *stages) erro
 	for books.first < len(books.all) && !books.done {
 		last = books.batch(stages, report.Rows)
 		made, err := books.settle(ctx, last, commit, report)
+		if errors.Is(err, errTooWide) {
+			books.narrow = true
+			continue
+		}
 		if revisions = append(revisions, made...); err != nil {
 			return errors.Join(err, discard(revisions))
 		}
@@ -125,7 +130,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	}
 	books := &rewriting{
 		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
-		shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
+		narrow: b.Standing == nil, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
@@ -170,7 +175,10 @@ func (b *rewriting) next() int {
 	if left <= 0 {
 		left = min(1+b.first-b.end, len(b.all)-b.first)
 	}
-	return min(left, b.periodsAtOnce())
+	if b.narrow {
+		return min(left, b.periodsAtOnce(b.Shards))
+	}
+	return min(left, maxPeriods)
 }
 
 // settle settles a batch, which opens with what the batch before closed with.

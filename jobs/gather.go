@@ -90,6 +90,9 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		}
 	}
 	selected := run.selects(g)
+	if err := run.admits(g, selected); err != nil {
+		return nil, err
+	}
 	if selected != nil {
 		bytes = selected.expected(g, run.rewriting.standsAs.touched)
 	}

@@ -55,6 +55,42 @@ func (w *work) selects(g *gathered) *selection {
 	return s
 }
 
+// errTooWide says that the closing states of a batch do not fit the memory: it computes too many shards of too many periods.
+var errTooWide = errors.New("the batch has too many periods")
+
+// admits lets a batch go on that may have more periods than fit where every shard is computed, as long as it may turn out to
+// compute few: fits tells. Else it fails with errTooWide before it has read more than a little in vain.
+func (w *work) admits(g *gathered, selected *selection) error {
+	const inVain = 16 // a part of the usage
+	if w.rewriting == nil {
+		return nil
+	}
+	fresh, all := int64(0), int64(0)
+	for n := range g.objects {
+		if all += g.objects[n].Size; selected != nil && !selected.kept[n] {
+			fresh += g.objects[n].Size
+		}
+	}
+	if selected == nil || fresh >= all/inVain {
+		return w.rewriting.fits(w, nil)
+	}
+	return nil
+}
+
+// fits fails with errTooWide where a batch has more periods than it may have, by the shards that it need not compute.
+func (b *rewriting) fits(w *work, untouched []bool) error {
+	shards := b.Shards
+	for _, is := range untouched {
+		if is {
+			shards--
+		}
+	}
+	if len(w.periods) > b.periodsAtOnce(shards) {
+		return errTooWide
+	}
+	return nil
+}
+
 // keeps tells whether only a part of an object was read.
 func (g *gathered) keeps(object int32) bool { return g.selected != nil && g.selected.kept[object] }
 
@@ -109,6 +145,9 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 		return err
 	}
 	run.rewriting.standsAs.find(g)
+	if err := run.rewriting.fits(run, run.rewriting.standsAs.shards); err != nil {
+		return err
+	}
 	if run.rewriting.standsAs.shards == nil {
 		return s.readAll(ctx, run, g, rest, s.readObject)
 	}
