@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sync"
 
 	"github.com/parquet-go/parquet-go/encoding/delta"
 	"github.com/parquet-go/parquet-go/encoding/rle"
@@ -208,7 +209,8 @@ func (d *dictionary) reset() {
 	d.keys, d.entries = d.keys[:0], d.entries[:0]
 }
 
-// encoder is the memory that the columns of a table share while they encode.
+// encoder is the memory that columns need while they encode. It is lent: a shard has a file open for each period and table,
+// and the compressor alone takes some hundred kilobytes, which would be cold each time.
 type encoder struct {
 	*framer
 	head  []byte
@@ -220,6 +222,8 @@ type encoder struct {
 
 	entries, searchedEntries []byte // of the dictionary that was written last, and what they were compressed to
 }
+
+var encoders = sync.Pool{New: func() any { return &encoder{framer: newFramer()} }}
 
 // closePage turns the values at hand into a page of the chunk.
 func (c *column) closePage(e *encoder, n *names, rows int) error {

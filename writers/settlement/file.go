@@ -23,7 +23,6 @@ type tableFile struct {
 	sorted   []format.SortingColumn
 	schema   []format.SchemaElement
 	orders   []format.ColumnOrder
-	encoder  encoder
 	names    *names
 	out      *summed
 	gathered []byte // of a row group that is small: one write instead of two a column
@@ -49,7 +48,7 @@ func (s *summed) Write(p []byte) (int, error) {
 }
 
 func newTableFile(specs []spec, sortedBy []string) *tableFile {
-	t := &tableFile{columns: make([]column, len(specs)), encoder: encoder{framer: newFramer()}}
+	t := &tableFile{columns: make([]column, len(specs))}
 	patterns := 0
 	for _, s := range specs {
 		patterns = max(patterns, s.null)
@@ -103,11 +102,13 @@ func (t *tableFile) endPage() error {
 	if t.rows == 0 {
 		return nil
 	}
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
 	for i := range t.patterns[1:] {
 		t.patterns[i+1].encode()
 	}
 	for i := range t.columns {
-		if err := t.columns[i].closePage(&t.encoder, t.names, t.rows); err != nil {
+		if err := t.columns[i].closePage(e, t.names, t.rows); err != nil {
 			return fmt.Errorf("encode column %s: %w", t.columns[i].name, err)
 		}
 	}
@@ -123,11 +124,13 @@ func (t *tableFile) endGroup() error {
 	if t.group == 0 {
 		return nil
 	}
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
 	group := format.RowGroup{NumRows: int64(t.group), SortingColumns: t.sorted, Ordinal: int16(len(t.groups))}
 	group.FileOffset = t.at()
 	group.Columns = make([]format.ColumnChunk, 0, len(t.columns))
 	for i := range t.columns {
-		chunk, err := t.writeChunk(&t.columns[i])
+		chunk, err := t.writeChunk(&t.columns[i], e)
 		if err != nil {
 			return err
 		}
@@ -141,8 +144,8 @@ func (t *tableFile) endGroup() error {
 	return nil
 }
 
-func (t *tableFile) writeChunk(c *column) (format.ColumnChunk, error) {
-	dictionary, low, high, err := c.endDictionary(&t.encoder)
+func (t *tableFile) writeChunk(c *column, e *encoder) (format.ColumnChunk, error) {
+	dictionary, low, high, err := c.endDictionary(e)
 	if err != nil {
 		return format.ColumnChunk{}, err
 	}
@@ -293,7 +296,7 @@ func (t *tableFile) end() error {
 	meta := format.FileMetaData{
 		Version: 2, Schema: t.schema, NumRows: t.total, RowGroups: t.groups, CreatedBy: createdBy, ColumnOrders: t.orders,
 	}
-	footer, err := thrift.Marshal(&t.encoder.proto, &meta)
+	footer, err := thrift.Marshal(&thrift.CompactProtocol{}, &meta)
 	if err != nil {
 		return err
 	}
