@@ -77,8 +77,8 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 					s.configure("usage: {on_bad_object: quarantine}\n", "shards: 5")
 				}
 				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
-				if seed%2 == 1 { // each period is a batch of its own
-					lazy.memory, full.memory = 1, 1
+				if seed%2 == 1 { // each period is a batch of its own, or as many as there are shards that need not be computed
+					lazy.memory, full.memory = []byteSize{1, byteSize(4 * 160 * len(w.catalog["packages"]))}[seed/2%2], 1
 				}
 				late := w.objects[int(seed)%len(w.objects)].name
 				for _, s := range []*site{lazy, full} {
@@ -243,6 +243,61 @@ func TestObjectsAreExpectedAsTheyAreRead(t *testing.T) {
 		if late != "" && (len(read) != 10 || read[0] != late) {
 			t.Errorf("read: %q", read)
 		}
+	}
+}
+
+// TestABatchHasWhatFits (R5.4): where the closing states of all packages fit the memory for one period only, those of a shard fit
+// it for all. Usage is then read once; where more turns out to be touched, it is read for each period, and what was fresh once in vain.
+func TestABatchHasWhatFits(t *testing.T) {
+	t.Parallel()
+	const days, accounts, shards = 5, 9, 8
+	w := newWorld(1, worldShape{records: 1, days: days})
+	var catalog, usage strings.Builder
+	catalog.WriteString("meters: [{id: calls}]\naccounts:\n")
+	for n := range accounts {
+		fmt.Fprintf(&catalog, "  - {id: a%d}\n", n)
+	}
+	catalog.WriteString("packages:\n")
+	row := func(to *strings.Builder, id string, account, day int) {
+		fmt.Fprintf(to, `{"id": %q, "account": "a%d", "meter": "calls", "quantity": 1, "time": %q}`+"\n", id, account, spell(w.start.AddDate(0, 0, day)))
+	}
+	for n := range accounts {
+		fmt.Fprintf(&catalog, "  - {id: p%d, account: a%d, kind: pay_per_use, quota: 500, effective: 2026-01-01, expires: 2028-01-01, covers: [{meter: calls}]}\n", n, n)
+		for day := range days {
+			for i := range 20 {
+				row(&usage, fmt.Sprintf("%d-%d-%d", n, day, i), n, day)
+			}
+		}
+	}
+	var sites [2]*site
+	for i := range sites {
+		sites[i] = emptySite(t, fmt.Sprintf("shards: %d", shards))
+		sites[i].write("catalog.yaml", []byte(catalog.String()))
+		sites[i].write("usage/all.ndjson", []byte(usage.String()))
+		sites[i].settle(w)
+		sites[i].memory = 4 * 160 * accounts // jobs.packageBytes, of a quarter
+	}
+	sites[1].watch = func(b *jobs.Backfill) { b.Standing = nil }
+	var read readings
+	sites[0].tamper = func(job *jobs.Settle) {
+		read = readings{job.Reader, &sync.Mutex{}, map[string]int{}}
+		job.Reader = read
+	}
+	for late, test := range []struct{ touched, reads, readsLate int }{{1, 1, 1}, {accounts, days, 2}} {
+		var usage strings.Builder
+		for n := range test.touched {
+			row(&usage, fmt.Sprintf("late-%d-%d", late, n), n, 0)
+		}
+		name := fmt.Sprintf("late-%d.ndjson", late)
+		for _, s := range sites {
+			s.write("usage/"+name, []byte(usage.String()))
+			s.backfilled(w, rating.InstantOf(w.start), w.until(), false)
+		}
+		if read.times["all.ndjson"] != test.reads || read.times[name] != test.readsLate {
+			t.Errorf("%d accounts are touched: %v", test.touched, read.times)
+		}
+		same(t, "files", sites[1].current(), sites[0].current())
+		same(t, "state", sites[1].visible(), sites[0].visible())
 	}
 }
 
