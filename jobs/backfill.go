@@ -57,7 +57,7 @@ type rewriting struct {
 	first   int // of the batch
 	end     int // of the range that was asked for: what is behind follows only as long as something differs
 	done    bool
-	narrow  bool   // a batch has no more periods than fit the memory where every shard is computed
+	most    int    // periods of a batch, as far as that shows; as many as fit where every shard is computed it may always have
 	changed []bool // by number
 	bucket  Bucket
 
@@ -96,8 +96,9 @@ func (b *Backfill) run(ctx context.Context, report *Report, stages *stages) erro
 	for books.first < len(books.all) && !books.done {
 		last = books.batch(stages, report.Rows)
 		made, err := books.settle(ctx, last, commit, report)
-		if errors.Is(err, errTooWide) {
-			books.narrow = true
+		var wide *tooWide
+		if errors.As(err, &wide) {
+			books.most = wide.most
 			continue
 		}
 		if revisions = append(revisions, made...); err != nil {
@@ -130,7 +131,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	}
 	books := &rewriting{
 		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
-		narrow: b.Standing == nil, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
+		most: maxPeriods, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
@@ -175,10 +176,10 @@ func (b *rewriting) next() int {
 	if left <= 0 {
 		left = min(1+b.first-b.end, len(b.all)-b.first)
 	}
-	if b.narrow {
-		return min(left, b.periodsAtOnce(b.Shards))
+	if b.Standing == nil {
+		return min(left, b.periodsAtOnce())
 	}
-	return min(left, maxPeriods)
+	return min(left, max(b.most, b.periodsAtOnce()))
 }
 
 // settle settles a batch, which opens with what the batch before closed with.

@@ -89,7 +89,7 @@ func (d *Resettle) again(ctx context.Context, run []repeated, result *Verificati
 	for i := range run {
 		run[i].result.Unrepeated = d.whyNot(job, &run[i], objects, known)
 	}
-	most := job.periodsAtOnce(job.Shards)
+	most := job.periodsAtOnce()
 	for len(run) > 0 {
 		n := 0
 		for n < len(run) && n < most && run[n].result.Unrepeated == "" && (n == 0 || run[n-1].Period.End == run[n].Period.Start && run[n].manifest.Late == nil) {

@@ -63,9 +63,8 @@ const (
 	maxLateExamples = 5
 )
 
-// periodsAtOnce is how many periods a commit may cover of which so many shards are computed.
-func (s *Settle) periodsAtOnce(shards int) int {
-	fit := s.MemoryBytes / 4 / max(1, int64(s.Catalog.PackageCount())*packageBytes*int64(shards)/int64(s.Shards))
+func (s *Settle) periodsAtOnce() int {
+	fit := s.MemoryBytes / 4 / max(1, int64(s.Catalog.PackageCount())*packageBytes)
 	return int(min(max(fit, 1), maxPeriods))
 }
 
@@ -220,7 +219,7 @@ func (s *Settle) plan(ctx context.Context) (*work, error) {
 		next = rating.PeriodAt(s.Unit, s.Catalog.Zone, last.Period.End)
 	}
 	delay := rating.Instant(s.Delay.Microseconds())
-	for most := s.periodsAtOnce(s.Shards); next.End+delay <= s.Now && next.End <= s.Until; {
+	for most := s.periodsAtOnce(); next.End+delay <= s.Now && next.End <= s.Until; {
 		w.home = next.Start
 		if w.more = len(w.periods) == most; w.more {
 			next = rating.PeriodAt(s.Unit, s.Catalog.Zone, next.End)

@@ -250,7 +250,7 @@ func TestObjectsAreExpectedAsTheyAreRead(t *testing.T) {
 // it for all. Usage is then read once; where more turns out to be touched, it is read for each period, and what was fresh once in vain.
 func TestABatchHasWhatFits(t *testing.T) {
 	t.Parallel()
-	const days, accounts, shards = 5, 9, 8
+	const days, accounts, packages, shards = 5, 32, 10, 32 // as many packages each
 	w := newWorld(1, worldShape{records: 1, days: days})
 	var catalog, usage strings.Builder
 	catalog.WriteString("meters: [{id: calls}]\naccounts:\n")
@@ -262,9 +262,11 @@ func TestABatchHasWhatFits(t *testing.T) {
 		fmt.Fprintf(to, `{"id": %q, "account": "a%d", "meter": "calls", "quantity": 1, "time": %q}`+"\n", id, account, spell(w.start.AddDate(0, 0, day)))
 	}
 	for n := range accounts {
-		fmt.Fprintf(&catalog, "  - {id: p%d, account: a%d, kind: pay_per_use, quota: 500, effective: 2026-01-01, expires: 2028-01-01, covers: [{meter: calls}]}\n", n, n)
+		for i := range packages {
+			fmt.Fprintf(&catalog, "  - {id: p%d-%d, account: a%d, kind: pay_per_use, quota: 500, effective: 2026-01-01, expires: 2028-01-01, covers: [{meter: calls}]}\n", n, i, n)
+		}
 		for day := range days {
-			for i := range 20 {
+			for i := range 4 {
 				row(&usage, fmt.Sprintf("%d-%d-%d", n, day, i), n, day)
 			}
 		}
@@ -275,7 +277,7 @@ func TestABatchHasWhatFits(t *testing.T) {
 		sites[i].write("catalog.yaml", []byte(catalog.String()))
 		sites[i].write("usage/all.ndjson", []byte(usage.String()))
 		sites[i].settle(w)
-		sites[i].memory = 4 * 160 * accounts // jobs.packageBytes, of a quarter
+		sites[i].memory = 4 * 160 * accounts * packages // jobs.packageBytes, of a quarter
 	}
 	sites[1].watch = func(b *jobs.Backfill) { b.Standing = nil }
 	var read readings
