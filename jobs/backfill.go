@@ -57,7 +57,7 @@ type rewriting struct {
 	first   int // of the batch
 	end     int // of the range that was asked for: what is behind follows only as long as something differs
 	done    bool
-	most    int    // periods of a batch, as far as that shows; as many as fit where every shard is computed it may always have
+	most    int    // periods of a batch, as far as that has shown
 	changed []bool // by number
 	bucket  Bucket
 
@@ -152,7 +152,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 
 // batch begins the next periods.
 func (b *rewriting) batch(stages *stages, earlier RowCounts) *work {
-	w := &work{only: rating.None, stages: stages, earlier: earlier, rewriting: b}
+	w := &work{only: rating.None, stages: stages, earlier: earlier, rewriting: b, mayShrink: true}
 	for _, was := range b.all[b.first : b.first+b.next()] {
 		w.periods = append(w.periods, PeriodReport{
 			Period: was.Period, Name: was.Name, Revision: was.Revision + 1, Notices: map[string]int{}, Quarantined: map[string]int64{},
@@ -176,10 +176,7 @@ func (b *rewriting) next() int {
 	if left <= 0 {
 		left = min(1+b.first-b.end, len(b.all)-b.first)
 	}
-	if b.Standing == nil {
-		return min(left, b.periodsAtOnce())
-	}
-	return min(left, max(b.most, b.periodsAtOnce()))
+	return min(left, b.most)
 }
 
 // settle settles a batch, which opens with what the batch before closed with.

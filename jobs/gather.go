@@ -90,7 +90,7 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 		}
 	}
 	selected := run.selects(g)
-	if err := run.admits(g, selected); err != nil {
+	if err := s.admit(run, g, selected); err != nil {
 		return nil, err
 	}
 	if selected != nil {

@@ -55,59 +55,6 @@ func (w *work) selects(g *gathered) *selection {
 	return s
 }
 
-// tooWide says that a batch, which computes few shards or else would have fewer periods, computes too many of too many periods.
-type tooWide struct{ most int }
-
-func (e *tooWide) Error() string {
-	return fmt.Sprintf("more than %d periods do not fit the memory", e.most)
-}
-
-// admits lets a batch go on that has more periods than fit where every shard is computed, as long as it may turn out to compute
-// few: fits tells. Else it fails with tooWide before it has read more than a little in vain.
-func (w *work) admits(g *gathered, selected *selection) error {
-	const inVain = 16 // a part of the usage
-	if w.rewriting == nil {
-		return nil
-	}
-	fresh, all := int64(0), int64(0)
-	for n := range g.objects {
-		if all += g.objects[n].Size; selected != nil && !selected.kept[n] {
-			fresh += g.objects[n].Size
-		}
-	}
-	if selected == nil || fresh >= all/inVain {
-		return w.rewriting.fits(w, g, nil)
-	}
-	return nil
-}
-
-// A shard that is computed holds all its periods' states and what has come of their rows since the last full page.
-const (
-	heldPackageBytes = 320
-	heldLineBytes    = 256
-	heldLines        = 16 << 10 // of a period, at most
-)
-
-// fits fails with tooWide where a batch has more periods than it may have, by the shards that it need not compute.
-func (b *rewriting) fits(w *work, g *gathered, untouched []bool) error {
-	shards, lines := int64(b.Shards), int64(0)
-	for _, is := range untouched {
-		if is {
-			shards--
-		}
-	}
-	for n := range g.objects {
-		lines += g.objects[n].Read
-	}
-	lines = min(lines/int64(b.Shards)/int64(len(w.periods)), heldLines)
-	packages := int64(b.Catalog.PackageCount()) / int64(b.Shards)
-	period := shards*packages*packageBytes + min(shards, int64(b.Workers))*(packages*heldPackageBytes+lines*heldLineBytes)
-	if most := max(b.periodsAtOnce(), int(b.MemoryBytes/4/max(1, period))); len(w.periods) > most {
-		return &tooWide{most}
-	}
-	return nil
-}
-
 // keeps tells whether only a part of an object was read.
 func (g *gathered) keeps(object int32) bool { return g.selected != nil && g.selected.kept[object] }
 
@@ -162,7 +109,7 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 		return err
 	}
 	run.rewriting.standsAs.find(g)
-	if err := run.rewriting.fits(run, g, run.rewriting.standsAs.shards); err != nil {
+	if err := s.fits(run, g, run.rewriting.standsAs.computed(s.Shards)); err != nil {
 		return err
 	}
 	if run.rewriting.standsAs.shards == nil {

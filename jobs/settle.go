@@ -55,18 +55,7 @@ func (s *Settle) part(ctx context.Context, shard int) (*rating.Catalog, error) {
 	return s.Parts(ctx, shard)
 }
 
-// A long backlog is settled in several commits: one covers so many periods at most, and fewer where closing states of so
-// many packages would take more than a quarter of the memory.
-const (
-	maxPeriods      = 62
-	packageBytes    = 160 // of a package's closing state in a period
-	maxLateExamples = 5
-)
-
-func (s *Settle) periodsAtOnce() int {
-	fit := s.MemoryBytes / 4 / max(1, int64(s.Catalog.PackageCount())*packageBytes)
-	return int(min(max(fit, 1), maxPeriods))
-}
+const maxLateExamples = 5
 
 // Run settles. What it reports was committed, also where it then fails.
 func (s *Settle) Run(ctx context.Context) (*Report, error) {
@@ -115,6 +104,7 @@ type work struct {
 	rows   RowCounts    // over all periods
 
 	rewriting *rewriting // of a backfill; nil: the periods are pending
+	mayShrink bool       // where all its periods do not fit the memory, others have fewer
 }
 
 func (w *work) newest() *PeriodReport { return &w.periods[len(w.periods)-1] }
@@ -140,23 +130,15 @@ func (w *work) periodOf(t rating.Instant) (int, bool) {
 
 // runOnce settles the next periods; true when no more are pending.
 func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (bool, error) {
-	run, err := s.plan(ctx)
+	run, g, err := s.begin(ctx, report, stages)
 	if err != nil {
 		return false, err
 	}
-	if err := s.latePlan(ctx, run); err != nil {
-		return false, err
-	}
-	run.stages, run.earlier = stages, report.Rows
 	if len(run.periods) == 0 {
 		if len(report.Periods) == 0 {
 			report.Nothing = s.whyNothing(run)
 		}
 		return true, nil
-	}
-	g, err := s.gather(ctx, run)
-	if err != nil {
-		return false, err
 	}
 	err = s.compute(ctx, run, g)
 	if err = errors.Join(err, g.close()); err != nil {
@@ -164,6 +146,31 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 	}
 	report.take(run, g)
 	return !run.more, nil
+}
+
+// begin plans the next commit, and gathers usage for it.
+func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*work, *gathered, error) {
+	most := s.fit(s.Shards, 0)
+	for {
+		run, err := s.plan(ctx, most)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := s.latePlan(ctx, run); err != nil {
+			return nil, nil, err
+		}
+		run.stages, run.earlier = stages, report.Rows
+		if len(run.periods) == 0 {
+			return run, nil, nil
+		}
+		g, err := s.gather(ctx, run)
+		var wide *tooWide
+		if errors.As(err, &wide) {
+			most = wide.most
+			continue
+		}
+		return run, g, err
+	}
 }
 
 // take adds what was settled. An object that is read for several commits counts once.
@@ -207,19 +214,20 @@ func (o *gatheredObject) lost(from, to rating.Instant) bool {
 
 func (c *RowCounts) inPeriod() int64 { return c.Settled + c.Duplicate + c.Superseded + c.Quarantined }
 
-// plan finds the pending periods: those that have ended, with the delay, since the last one settled.
-func (s *Settle) plan(ctx context.Context) (*work, error) {
+// plan finds the pending periods: those that have ended, with the delay, since the last one settled; of
+// these the first ones, as many as a commit is to cover at most.
+func (s *Settle) plan(ctx context.Context, most int) (*work, error) {
 	last, err := s.State.Last(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find the last settled period: %w", err)
 	}
-	w := &work{opening: last, only: rating.None, settledFrom: s.Start}
+	w := &work{opening: last, only: rating.None, settledFrom: s.Start, mayShrink: true}
 	next := rating.PeriodAt(s.Unit, s.Catalog.Zone, s.Start)
 	if last != nil {
 		next = rating.PeriodAt(s.Unit, s.Catalog.Zone, last.Period.End)
 	}
 	delay := rating.Instant(s.Delay.Microseconds())
-	for most := s.periodsAtOnce(); next.End+delay <= s.Now && next.End <= s.Until; {
+	for next.End+delay <= s.Now && next.End <= s.Until {
 		w.home = next.Start
 		if w.more = len(w.periods) == most; w.more {
 			next = rating.PeriodAt(s.Unit, s.Catalog.Zone, next.End)

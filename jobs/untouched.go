@@ -152,6 +152,16 @@ func (u *untouched) find(g *gathered) {
 	}
 }
 
+// computed is how many of all shards are computed.
+func (u *untouched) computed(all int) int {
+	for _, is := range u.shards {
+		if is {
+			all--
+		}
+	}
+	return all
+}
+
 // chained tells whether the periods were made alike, and each from what the one before left.
 func (u *untouched) chained() bool {
 	for i, p := range u.periods {

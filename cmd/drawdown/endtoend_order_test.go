@@ -304,3 +304,19 @@ func comparable(r *jobs.Report) *jobs.Report {
 	}
 	return &c
 }
+
+// TestManyPeriodsFitTheMemory: a shard has a page of lines at hand in each period that it is settled over. Of a backlog, a commit
+// covers fewer periods where these are large.
+func TestManyPeriodsFitTheMemory(t *testing.T) {
+	const days = 30
+	s := emptySite(t)
+	s.configure("reminder_days: []\n", "shards: 2", "start: 2026-10-01", "period: day")
+	start := time.Date(2026, 9, 30, 22, 0, 0, 0, time.UTC) // midnight of the world's zone
+	s.writeBench(600_000, 200, 1, days, start)
+	code, peak, _ := measured(t, "--config", s.path("drawdown.yaml"), "--memory", "64MiB", "--now", "2026-12-01T00:00:00Z", "settle",
+		"--until", spell(start.AddDate(0, 0, days)))
+	t.Logf("%d MiB at most", peak>>20)
+	if code != exitDone || peak > 120<<20 {
+		t.Errorf("it ended with %d, and took %d MiB", code, peak>>20)
+	}
+}

@@ -277,7 +277,7 @@ func TestABatchHasWhatFits(t *testing.T) {
 		sites[i].write("catalog.yaml", []byte(catalog.String()))
 		sites[i].write("usage/all.ndjson", []byte(usage.String()))
 		sites[i].settle(w)
-		sites[i].memory = 4 * 160 * accounts * packages // jobs.packageBytes, of a quarter
+		sites[i].memory = 4 * 160 * accounts * packages // a quarter of which is for states; jobs.Settle.fit
 	}
 	sites[1].watch = func(b *jobs.Backfill) { b.Standing = nil }
 	var read readings
