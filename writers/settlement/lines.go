@@ -179,7 +179,7 @@ func (s *Shard) fillLines(payers []payerLines, lines []rating.Line, ids []byte) 
 func (s *Shard) fillPayers(column *column, payers []payerLines, lines int) []payerLines {
 	for lines > 0 {
 		n := min(lines, payers[0].n)
-		column.repeat(s.names, int64(payers[0].payer), n)
+		column.repeat(s.names, s.names.accountKey(payers[0].payer), n)
 		lines -= n
 		if payers[0].n -= n; payers[0].n == 0 {
 			payers = payers[1:]
@@ -193,7 +193,7 @@ func (s *Shard) fillKeys(columns []column, lines []rating.Line) {
 	columns[linePeriodStart].repeat(n, int64(n.period.Start), len(lines))
 	account, meter, kind := &columns[lineAccount], &columns[lineMeter], &columns[lineKind]
 	for i := range lines {
-		account.put(n, int64(lines[i].Account))
+		account.put(n, n.accountKey(lines[i].Account))
 	}
 	for i := range lines {
 		meter.put(n, int64(lines[i].Meter))
@@ -228,7 +228,7 @@ func (s *Shard) fillDeductions(t *tableFile, lines []rating.Line) {
 			continue
 		}
 		scale := int(n.packageScale[l.Package])
-		pkg.put(n, int64(l.Package))
+		pkg.put(n, n.packageKey(l.Package))
 		cycle.put(n, int64(l.CycleStart))
 		consumed = append(consumed, rating.DecimalOf(l.Consumed, scale))
 		before = append(before, rating.DecimalOf(l.RemainingBefore, scale))

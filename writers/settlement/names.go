@@ -25,7 +25,32 @@ type names struct {
 	packageScale    []uint8
 	packageAccount  []int32
 	meterIndex      map[string]int32
+	numbers         *numbers // of the shard
 }
+
+// numbers number a shard's accounts and packages anew, in the order in which they come: the dictionaries of its files, of each
+// period and table, then need room for these alone.
+type numbers struct{ accounts, packages renumbered }
+
+type renumbered struct {
+	own     []int32 // by number of the catalog: the shard's + 1
+	catalog []int32 // by number of the shard
+}
+
+func (m *renumbered) of(number int32) int64 {
+	if int(number) >= len(m.own) {
+		m.own = append(m.own, make([]int32, max(int(number)+1-len(m.own), len(m.own)))...)
+	}
+	if m.own[number] == 0 {
+		m.catalog = append(m.catalog, number)
+		m.own[number] = int32(len(m.catalog))
+	}
+	return int64(m.own[number] - 1)
+}
+
+func (n *names) accountKey(account int32) int64 { return n.numbers.accounts.of(account) }
+
+func (n *names) packageKey(pkg int32) int64 { return n.numbers.packages.of(pkg) }
 
 func newNames(n Names) *names {
 	c := n.Catalog
@@ -70,14 +95,14 @@ func (n *names) packages() {
 	}
 }
 
-// of gives the names of a part of the catalog.
-func (n *names) of(c *rating.Catalog) *names {
-	if c == n.Catalog {
-		return n
-	}
+// of gives the names of a shard, which has a part of the catalog, or all of it.
+func (n *names) of(c *rating.Catalog, numbers *numbers) *names {
 	part := *n
-	part.Catalog = c
-	part.packages()
+	part.numbers = numbers
+	if c != n.Catalog {
+		part.Catalog = c
+		part.packages()
+	}
 	return &part
 }
 
@@ -118,7 +143,7 @@ func appendText(dst []byte, text string) []byte {
 }
 
 func accountEntry(n *names, dst []byte, key int64) []byte {
-	return appendText(dst, n.Catalog.Accounts[key].ID)
+	return appendText(dst, n.Catalog.Accounts[n.numbers.accounts.catalog[key]].ID)
 }
 
 func meterEntry(n *names, dst []byte, key int64) []byte {
@@ -126,7 +151,7 @@ func meterEntry(n *names, dst []byte, key int64) []byte {
 }
 
 func packageEntry(n *names, dst []byte, key int64) []byte {
-	return appendText(dst, n.Catalog.Packages[key].ID)
+	return appendText(dst, n.Catalog.Packages[n.numbers.packages.catalog[key]].ID)
 }
 
 func priceEntry(n *names, dst []byte, key int64) []byte {
@@ -157,7 +182,11 @@ func thresholdTypeEntry(_ *names, dst []byte, key int64) []byte {
 	return appendText(dst, [...]string{rating.Percentage: "percentage", rating.Absolute: "absolute"}[key])
 }
 
+// firstMonth is where the keys of months begin, so that they are small.
+const firstMonth = 2000 * 12
+
 func monthEntry(_ *names, dst []byte, key int64) []byte {
+	key += firstMonth
 	return appendText(dst, fmt.Sprintf("%04d-%02d", key/12, key%12+1))
 }
 

@@ -35,37 +35,40 @@ type repeated struct {
 // and little enough for the memory of a shard on each core.
 const repeatedRows = 4 << 10
 
-// repeats are the repeated pages of one shard's files. A shard is written by one goroutine.
+// repeats are the repeated pages of one shard's files.
 type repeats [tableCount][]repeated
 
-// repeatsOf gives what is remembered of a shard, whose numbers are those of a catalog: with another one they stand for
-// something else. It is of the shards that were written last only, as many as are likely to be written side by side.
-func (o *Output) repeatsOf(c *rating.Catalog, shard int) *repeats {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i := range o.repeats {
-		if r := &o.repeats[i]; r.shard == shard && r.catalog == c {
-			return r.repeats
-		}
-	}
-	of := &repeats{}
-	for t := range tables {
-		of[t] = make([]repeated, len(tables[t].specs))
-		for i := range of[t] {
-			of[t][i].pages = table(t) == tableBalances
-		}
-	}
-	if len(o.repeats) >= 2*runtime.GOMAXPROCS(0) {
-		o.repeats = slices.Delete(o.repeats, 0, 1)
-	}
-	o.repeats = append(o.repeats, shardRepeats{c, shard, of})
-	return of
-}
-
-type shardRepeats struct {
+// shardMemory is what is kept of a shard from period to period, in numbers of a catalog: with another one they stand for
+// something else. A shard is written by one goroutine.
+type shardMemory struct {
 	catalog *rating.Catalog
 	shard   int
-	repeats *repeats
+	repeats repeats
+	numbers numbers
+}
+
+// shardOf gives what is kept of a shard. It is of those that were written last only, as many as are likely to be written side by
+// side.
+func (o *Output) shardOf(c *rating.Catalog, shard int) *shardMemory {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, of := range o.shards {
+		if of.shard == shard && of.catalog == c {
+			return of
+		}
+	}
+	of := &shardMemory{catalog: c, shard: shard}
+	for t := range tables {
+		of.repeats[t] = make([]repeated, len(tables[t].specs))
+		for i := range of.repeats[t] {
+			of.repeats[t][i].pages = table(t) == tableBalances
+		}
+	}
+	if len(o.shards) >= 2*runtime.GOMAXPROCS(0) {
+		o.shards = slices.Delete(o.shards, 0, 1)
+	}
+	o.shards = append(o.shards, of)
+	return of
 }
 
 // takeRepeated adds the remembered page to the chunk, if it has the values at hand and no page came before it.

@@ -29,7 +29,7 @@ type Output struct {
 	spare   [tableCount][]*tableFile
 	buffers [][]byte
 	waiting []*waitingRows
-	repeats []shardRepeats
+	shards  []*shardMemory
 	latest  *names
 }
 
@@ -161,10 +161,10 @@ type openTable struct {
 
 // Shard starts a part of the revision, of results in the numbers of a catalog, or of a part of it, that has the packages.
 func (r *Revision) Shard(i int, c *rating.Catalog) *Shard {
-	sums := newTally(r.names)
+	sums, of := newTally(r.names), r.output.shardOf(r.names.Catalog, i)
 	return &Shard{
-		revision: r, names: r.names.of(c), number: i, payer: rating.None, tally: &sums,
-		repeats: r.output.repeatsOf(r.names.Catalog, i), waiting: r.output.waitingRows(),
+		revision: r, names: r.names.of(c, &of.numbers), number: i, payer: rating.None, tally: &sums,
+		repeats: &of.repeats, waiting: r.output.waitingRows(),
 	}
 }
 

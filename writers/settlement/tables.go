@@ -77,10 +77,10 @@ func (s *Shard) addCharges(payer int32, charges []rating.Charge) error {
 		}
 		c[chargePeriodStart].put(n, int64(n.period.Start))
 		c[chargePeriodEnd].put(n, int64(n.period.End))
-		c[chargePayer].put(n, int64(payer))
-		c[chargeAccount].put(n, int64(charge.Account))
+		c[chargePayer].put(n, n.accountKey(payer))
+		c[chargeAccount].put(n, n.accountKey(charge.Account))
 		c[chargeMeter].put(n, int64(charge.Meter))
-		c[chargeMonth].put(n, int64(charge.Month))
+		c[chargeMonth].put(n, int64(charge.Month)-firstMonth)
 		c[chargePriceID].put(n, int64(charge.Price))
 		s.putPrice(t, chargeTier, chargeUnitPrice, chargePer, charge.Price, charge.Tier)
 		c[chargeLate].flags = append(c[chargeLate].flags, charge.Late)
@@ -199,7 +199,7 @@ func (s *Shard) fillBalances(c []column, rows []payerBalance) {
 	for i := range rows {
 		b := &rows[i]
 		for j, key := range [...]int64{
-			int64(n.period.Start), int64(n.period.End), int64(b.payer), int64(n.packageAccount[b.Package]), int64(b.Package),
+			int64(n.period.Start), int64(n.period.End), n.accountKey(b.payer), n.accountKey(n.packageAccount[b.Package]), n.packageKey(b.Package),
 			int64(b.CycleStart), int64(b.CycleEnd), int64(b.State),
 		} {
 			keys[j] = append(keys[j], key)
@@ -277,8 +277,8 @@ func (s *Shard) addNotices(payer int32, notices []rating.Notice) error {
 		}
 		c[noticePeriodStart].put(n, int64(n.period.Start))
 		c[noticeKind].put(n, int64(notice.Kind))
-		c[noticePayer].put(n, int64(payer))
-		c[noticeAccount].put(n, int64(notice.Account))
+		c[noticePayer].put(n, n.accountKey(payer))
+		c[noticeAccount].put(n, n.accountKey(notice.Account))
 		c[noticeAt].ints = append(c[noticeAt].ints, int64(notice.At))
 		c[noticeDedupKey].putText(notice.DedupKey)
 		s.fillOptional(t, notice)
@@ -298,7 +298,7 @@ func (s *Shard) fillOptional(t *tableFile, notice *rating.Notice) {
 		return ok
 	}
 	if has(ofPackage, notice.Package != rating.None) {
-		c[noticePackage].put(n, int64(notice.Package))
+		c[noticePackage].put(n, n.packageKey(notice.Package))
 	}
 	if has(ofMeter, notice.Meter != rating.None) {
 		c[noticeMeter].put(n, int64(notice.Meter))
