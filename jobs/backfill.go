@@ -61,7 +61,8 @@ type rewriting struct {
 	changed []bool // by number
 	bucket  Bucket
 
-	standsAs       *untouched // of the batch
+	standsAs       *untouched              // of the batch
+	stands         map[int]*StandingPeriod // by number, of periods that have not been settled yet
 	shardOfAccount []int32
 
 	// What the periods so far left: the closing state and the manifest of the last one, and the objects that were read.
@@ -96,8 +97,7 @@ func (b *Backfill) run(ctx context.Context, report *Report, stages *stages) erro
 	for books.first < len(books.all) && !books.done {
 		last = books.batch(stages, report.Rows)
 		made, err := books.settle(ctx, last, commit, report)
-		var wide *tooWide
-		if errors.As(err, &wide) {
+		if wide, is := err.(*tooWide); is { // and nothing else has failed
 			books.most = wide.most
 			continue
 		}
@@ -131,7 +131,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	}
 	books := &rewriting{
 		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
-		most: maxPeriods, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
+		most: maxPeriods, stands: map[int]*StandingPeriod{}, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })
@@ -196,7 +196,10 @@ func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report 
 	}
 	unused := revisions[len(w.periods):] // behind the last difference
 	revisions = revisions[:len(w.periods)]
-	b.first += len(w.periods)
+	for range w.periods {
+		delete(b.stands, b.first)
+		b.first++
+	}
 	report.take(w, g)
 	for _, k := range g.remembered() {
 		b.read[k.Key] = k

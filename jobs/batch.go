@@ -1,26 +1,67 @@
 package jobs
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
 
-// A long backlog is settled in several commits, and a long backfill in several batches: one covers so many periods at most,
-// and fewer where what it holds of them would not fit the memory.
-const (
-	maxPeriods   = 62
-	sealedBytes  = 120      // of a package's closing state in a period, until it is stored
-	openBytes    = 320      // of a package in a period, in a shard that is being computed: its state, and its row in balances
-	lineBytes    = 256      // of a line, until its page is full
-	pageLines    = 16 << 10 // of a file's page, as writers/settlement has it
-	recordAtMost = 48       // bytes, of an object whose records nobody has counted
+	"drawdown/rating"
 )
 
-// fit is how many periods fit the memory where so many shards are computed, which have so many lines in a period each: the
-// states a quarter of it, and the lines as much.
-func (s *Settle) fit(shards int, lines int64) int {
-	all, some, open := int64(s.Shards), int64(shards), int64(min(shards, s.Workers))
-	states := int64(s.Catalog.PackageCount()) * (sealedBytes*some + openBytes*open) / all
-	rows := open * lineBytes * min(lines, pageLines)
-	fit := s.MemoryBytes / 4 / max(1, states, rows)
-	return int(min(max(fit, 1), maxPeriods))
+// A long backlog is settled in several commits, and a long backfill in several batches: one covers so many periods at most,
+// and fewer where what it holds of them would take more than a quarter of the memory.
+const (
+	maxPeriods  = 62
+	sealedBytes = 120      // of a package's closing state in a period, until it is stored
+	openBytes   = 320      // of a package in a period, in a shard that is being computed: its state, and its row in balances
+	lineBytes   = 256      // of a line, until its page is full
+	pageLines   = 16 << 10 // of a file's page, as writers/settlement has it
+	recordBytes = 24       // of an object, for each record, at least
+)
+
+// shardLoad is what a shard has in a period.
+type shardLoad struct{ packages, lines int64 }
+
+// atOnce is how many periods may be settled at once.
+func (s *Settle) atOnce(shards []shardLoad) int {
+	sealed, open := int64(0), make([]int64, len(shards))
+	for n, of := range shards {
+		sealed += of.packages * sealedBytes
+		open[n] = of.packages*openBytes + min(of.lines, pageLines)*lineBytes
+	}
+	slices.Sort(open)
+	for _, bytes := range open[max(0, len(open)-s.Workers):] {
+		sealed += bytes
+	}
+	return int(min(max(s.MemoryBytes/4/max(1, sealed), 1), maxPeriods))
+}
+
+// alike has as much for each shard, of the packages of the catalog and so many lines.
+func (s *Settle) alike(lines int64) []shardLoad {
+	all := int64(s.Shards)
+	return slices.Repeat([]shardLoad{{(int64(s.Catalog.PackageCount()) + all - 1) / all, (lines + all - 1) / all}}, s.Shards)
+}
+
+// booked has for each shard, but for those that are left out, the most that it had in a period, and lines that are new beside them.
+func (s *Settle) booked(manifests []*ArchivedManifest, left []bool, lines int64) []shardLoad {
+	most := make([]shardLoad, s.Shards)
+	for _, m := range manifests {
+		for i := range m.Files {
+			switch f := &m.Files[i]; {
+			case f.Shard >= len(most): // of another configuration
+			case f.Table == "balances":
+				most[f.Shard].packages = max(most[f.Shard].packages, f.Rows)
+			case f.Table == "lines":
+				most[f.Shard].lines = max(most[f.Shard].lines, f.Rows)
+			}
+		}
+	}
+	shards := most[:0]
+	for n, of := range most {
+		if of.lines += lines / int64(s.Shards); left == nil || !left[n] {
+			shards = append(shards, of)
+		}
+	}
+	return shards
 }
 
 // tooWide says that a batch has more periods than fit the memory, before anything was computed.
@@ -30,20 +71,45 @@ func (e *tooWide) Error() string {
 	return fmt.Sprintf("more than %d periods do not fit the memory", e.most)
 }
 
-// fits fails with tooWide where a batch has more periods than fit with so many shards to compute.
-func (s *Settle) fits(run *work, g *gathered, shards int) error {
-	records := int64(0)
-	for n := range g.objects {
-		if o := &g.objects[n]; o.fresh {
-			records += o.Size / recordAtMost
-		} else {
-			records += o.Read
+// fits fails with tooWide where a batch has more periods than fit, without the shards that it need not compute.
+func (s *Settle) fits(run *work, g *gathered, untouched []bool) error {
+	var shards []shardLoad
+	if b := run.rewriting; b != nil && b.standsAs.touched != nil {
+		var manifests []*ArchivedManifest
+		for _, p := range b.standsAs.periods {
+			manifests = append(manifests, p.Manifest)
 		}
+		shards = s.booked(manifests, untouched, run.recordsOfPeriod(g, func(o *gatheredObject) bool { return o.fresh }))
+	} else {
+		shards = s.alike(run.recordsOfPeriod(g, func(*gatheredObject) bool { return true }))
 	}
-	if most := s.fit(shards, records/int64(s.Shards)/int64(len(run.periods))); run.mayShrink && len(run.periods) > most {
+	if most := s.atOnce(shards); run.mayShrink && len(run.periods) > most {
 		return &tooWide{most}
 	}
 	return nil
+}
+
+// recordsOfPeriod estimates how many records of some objects a period has. An object that nobody has read yet may have them
+// in any of the pending periods.
+func (w *work) recordsOfPeriod(g *gathered, of func(*gatheredObject) bool) int64 {
+	periods := float64(len(w.periods))
+	start, end := w.periods[0].Period.Start, w.newest().Period.End
+	pending := max(end, w.home+(end-start)/rating.Instant(len(w.periods)))
+	records := 0.0
+	for n := range g.objects {
+		o := &g.objects[n]
+		if !of(o) {
+			continue
+		}
+		count, from, to := o.Read, o.First, o.Last+1
+		if o.fresh && o.Read == 0 {
+			count, from, to = o.Size/recordBytes, start, pending
+		}
+		if inFrom, inTo := max(from, start), min(to, end); inFrom < inTo { // it may have none at all
+			records += float64(count) * float64(inTo-inFrom) / float64(to-from)
+		}
+	}
+	return int64(records / periods)
 }
 
 // admit fails with tooWide before anything is read, unless a backfill may turn out to compute few shards, which it finds out
@@ -59,5 +125,5 @@ func (s *Settle) admit(run *work, g *gathered, selected *selection) error {
 	if selected != nil && fresh < all/inVain {
 		return nil
 	}
-	return s.fits(run, g, s.Shards)
+	return s.fits(run, g, nil)
 }

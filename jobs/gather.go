@@ -108,10 +108,13 @@ func (s *Settle) gather(ctx context.Context, run *work) (*gathered, error) {
 			err = fmt.Errorf("partition usage: %w", err)
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, g.close())
+	if err == nil {
+		return g, nil
 	}
-	return g, nil
+	if failed := g.close(); failed != nil {
+		err = errors.Join(err, failed)
+	}
+	return nil, err
 }
 
 // partition makes a shuffle for objects that have so many bytes.
@@ -123,7 +126,7 @@ func (s *Settle) partition(ctx context.Context, run *work, g *gathered, bytes in
 	return shuffle.New(ctx, shuffle.Config{
 		Booked:  booked,
 		Catalog: s.Catalog, Bounds: run.bounds(), Shards: s.Shards, MemoryBytes: s.MemoryBytes / 4, TempDir: s.TempDir,
-		ExpectedRecords: bytes / 24, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
+		ExpectedRecords: bytes / recordBytes, Readers: writers, Workers: s.Workers, MaxConflicts: maxLateRejections,
 	})
 }
 

@@ -89,7 +89,13 @@ func (d *Resettle) again(ctx context.Context, run []repeated, result *Verificati
 	for i := range run {
 		run[i].result.Unrepeated = d.whyNot(job, &run[i], objects, known)
 	}
-	most := job.fit(job.Shards, mostRows(run)/int64(job.Shards))
+	var manifests []*ArchivedManifest
+	for i := range run {
+		if m := run[i].manifest; m != nil {
+			manifests = append(manifests, m)
+		}
+	}
+	most := job.atOnce(job.booked(manifests, nil, 0))
 	for len(run) > 0 {
 		n := 0
 		for n < len(run) && n < most && run[n].result.Unrepeated == "" && (n == 0 || run[n-1].Period.End == run[n].Period.Start && run[n].manifest.Late == nil) {
@@ -105,22 +111,6 @@ func (d *Resettle) again(ctx context.Context, run []repeated, result *Verificati
 		run = run[n:]
 	}
 	return nil
-}
-
-// mostRows gives the lines of the period that has most.
-func mostRows(run []repeated) (most int64) {
-	for i := range run {
-		lines := int64(0)
-		if m := run[i].manifest; m != nil {
-			for n := range m.Files {
-				if m.Files[n].Table == "lines" {
-					lines += m.Files[n].Rows
-				}
-			}
-		}
-		most = max(most, lines)
-	}
-	return most
 }
 
 // whyNot says why a period cannot be settled again, as far as that shows beforehand.

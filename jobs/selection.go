@@ -109,7 +109,7 @@ func (s *Settle) readUsage(ctx context.Context, run *work, g *gathered, selected
 		return err
 	}
 	run.rewriting.standsAs.find(g)
-	if err := s.fits(run, g, run.rewriting.standsAs.computed(s.Shards)); err != nil {
+	if err := s.fits(run, g, run.rewriting.standsAs.shards); err != nil {
 		return err
 	}
 	if run.rewriting.standsAs.shards == nil {

@@ -150,7 +150,7 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 
 // begin plans the next commit, and gathers usage for it.
 func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*work, *gathered, error) {
-	most := s.fit(s.Shards, 0)
+	most := s.atOnce(s.alike(0))
 	for {
 		run, err := s.plan(ctx, most)
 		if err != nil {
@@ -164,8 +164,7 @@ func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*wo
 			return run, nil, nil
 		}
 		g, err := s.gather(ctx, run)
-		var wide *tooWide
-		if errors.As(err, &wide) {
+		if wide, is := err.(*tooWide); is { // and nothing else has failed
 			most = wide.most
 			continue
 		}

@@ -64,9 +64,13 @@ func (b *rewriting) load(ctx context.Context, w *work) error {
 		return nil
 	}
 	for i := range w.periods {
-		p, err := b.Standing.Of(ctx, b.standing(i))
-		if err != nil {
-			return fmt.Errorf("read what stands of period %s: %w; restore it, or compute all with --all", w.periods[i].Name, err)
+		p := b.stands[b.first+i]
+		if p == nil {
+			var err error
+			if p, err = b.Standing.Of(ctx, b.standing(i)); err != nil {
+				return fmt.Errorf("read what stands of period %s: %w; restore it, or compute all with --all", w.periods[i].Name, err)
+			}
+			b.stands[b.first+i] = p
 		}
 		b.standsAs.periods = append(b.standsAs.periods, p)
 	}
@@ -150,16 +154,6 @@ func (u *untouched) find(g *gathered) {
 	for n := range u.shards {
 		u.shards[n] = !u.shards[n]
 	}
-}
-
-// computed is how many of all shards are computed.
-func (u *untouched) computed(all int) int {
-	for _, is := range u.shards {
-		if is {
-			all--
-		}
-	}
-	return all
 }
 
 // chained tells whether the periods were made alike, and each from what the one before left.

@@ -138,7 +138,11 @@ func (c *Catalog) SelectAccounts(is func(account int32) bool) *AccountSet {
 
 // AccountIndex is [Catalog.AccountIndex] for the accounts of the set.
 func (s *AccountSet) AccountIndex(id []byte) (int32, bool) {
-	row, ok := s.ids.find(id)
+	key, h := keyOf(id)
+	if s.sieve[h>>6&uint64(len(s.sieve)-1)]>>(h&63)&1 == 0 {
+		return 0, false
+	}
+	row, ok := s.ids.findKey(key, h, id)
 	if !ok {
 		return 0, false
 	}
@@ -147,14 +151,10 @@ func (s *AccountSet) AccountIndex(id []byte) (int32, bool) {
 
 // AccountIndexes is [Catalog.AccountIndexes] for the accounts of the set.
 func (s *AccountSet) AccountIndexes(accounts []int32, id func(i int) []byte) {
-	mask := uint64(len(s.sieve) - 1)
 	for i := range accounts {
 		accounts[i] = None
-		text := id(i)
-		if key, h := keyOf(text); s.sieve[h>>6&mask]>>(h&63)&1 != 0 {
-			if row, ok := s.ids.findKey(key, h, text); ok {
-				accounts[i] = s.accounts[row]
-			}
+		if account, ok := s.AccountIndex(id(i)); ok {
+			accounts[i] = account
 		}
 	}
 }
