@@ -57,7 +57,7 @@ type rewriting struct {
 	first   int // of the batch
 	end     int // of the range that was asked for: what is behind follows only as long as something differs
 	done    bool
-	most    int    // periods of a batch, as far as that has shown
+	most    int    // periods of a batch, at most, as far as that has shown
 	changed []bool // by number
 	bucket  Bucket
 
@@ -130,8 +130,9 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 		return nil, fmt.Errorf("list usage objects: %w", err)
 	}
 	books := &rewriting{
-		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)),
-		most: maxPeriods, stands: map[int]*StandingPeriod{}, shardOfAccount: b.shardsOfAccounts(), read: map[string]Known{}, others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
+		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)), most: maxPeriods,
+		shardOfAccount: b.shardsOfAccounts(), stands: map[int]*StandingPeriod{}, read: map[string]Known{},
+		others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
 	books.end = sort.Search(len(all), func(i int) bool { return all[i].Period.End > b.To })

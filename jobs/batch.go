@@ -35,14 +35,14 @@ func (s *Settle) atOnce(shards []shardLoad) int {
 	return int(min(max(s.MemoryBytes/4/max(1, sealed), 1), maxPeriods))
 }
 
-// alike has as much for each shard, of the packages of the catalog and so many lines.
-func (s *Settle) alike(lines int64) []shardLoad {
+// evenLoads spreads the packages of the catalog, and so many lines, over all shards.
+func (s *Settle) evenLoads(lines int64) []shardLoad {
 	all := int64(s.Shards)
 	return slices.Repeat([]shardLoad{{(int64(s.Catalog.PackageCount()) + all - 1) / all, (lines + all - 1) / all}}, s.Shards)
 }
 
-// booked has for each shard, but for those that are left out, the most that it had in a period, and lines that are new beside them.
-func (s *Settle) booked(manifests []*ArchivedManifest, left []bool, lines int64) []shardLoad {
+// bookedLoads gives the most that each shard had in a period, but for those that are left out, and spreads new lines over them.
+func (s *Settle) bookedLoads(manifests []*ArchivedManifest, left []bool, lines int64) []shardLoad {
 	most := make([]shardLoad, s.Shards)
 	for _, m := range manifests {
 		for i := range m.Files {
@@ -79,9 +79,9 @@ func (s *Settle) fits(run *work, g *gathered, untouched []bool) error {
 		for _, p := range b.standsAs.periods {
 			manifests = append(manifests, p.Manifest)
 		}
-		shards = s.booked(manifests, untouched, run.recordsOfPeriod(g, func(o *gatheredObject) bool { return o.fresh }))
+		shards = s.bookedLoads(manifests, untouched, run.recordsOfPeriod(g, func(o *gatheredObject) bool { return o.fresh }))
 	} else {
-		shards = s.alike(run.recordsOfPeriod(g, func(*gatheredObject) bool { return true }))
+		shards = s.evenLoads(run.recordsOfPeriod(g, func(*gatheredObject) bool { return true }))
 	}
 	if most := s.atOnce(shards); run.mayShrink && len(run.periods) > most {
 		return &tooWide{most}

@@ -95,7 +95,7 @@ func (d *Resettle) again(ctx context.Context, run []repeated, result *Verificati
 			manifests = append(manifests, m)
 		}
 	}
-	most := job.atOnce(job.booked(manifests, nil, 0))
+	most := job.atOnce(job.bookedLoads(manifests, nil, 0))
 	for len(run) > 0 {
 		n := 0
 		for n < len(run) && n < most && run[n].result.Unrepeated == "" && (n == 0 || run[n-1].Period.End == run[n].Period.Start && run[n].manifest.Late == nil) {

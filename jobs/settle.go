@@ -150,7 +150,7 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 
 // begin plans the next commit, and gathers usage for it.
 func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*work, *gathered, error) {
-	most := s.atOnce(s.alike(0))
+	most := s.atOnce(s.evenLoads(0))
 	for {
 		run, err := s.plan(ctx, most)
 		if err != nil {
