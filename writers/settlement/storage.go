@@ -269,7 +269,7 @@ func (f folder) stat(name string) (fileInfo, error) {
 
 // list visits the files whose names begin with a prefix, by name. Links are not followed: one is listed as a file.
 func (f folder) list(ctx context.Context, prefix string, visit func(fileInfo) error) error {
-	return fs.WalkDir(f.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	return fs.WalkDir(f.root.FS(), f.within(path.Dir(prefix)), func(name string, entry fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -298,6 +298,16 @@ func (f folder) list(ctx context.Context, prefix string, visit func(fileInfo) er
 		}
 		return visit(fileInfo{name, info.Size(), info.ModTime()})
 	})
+}
+
+// within gives the folder of a name, so that those beside it are not gone through; the whole where it is none, or a link.
+func (f folder) within(name string) string {
+	for dir := name; dir != "."; dir = path.Dir(dir) {
+		if info, err := f.root.Lstat(dir); err != nil || !info.IsDir() {
+			return "."
+		}
+	}
+	return name
 }
 
 // remove removes files one after another, and folders with the last of their files. A link goes, not what it leads to.

@@ -439,3 +439,19 @@ func TestDiscardDoesNotWaitForUploads(t *testing.T) {
 		t.Errorf("the abandoned upload is still waited for: %v", err)
 	}
 }
+
+// TestListGoesIntoNoLink: neither into one within a folder, nor into one on the way to what is asked for.
+func TestListGoesIntoNoLink(t *testing.T) {
+	f := outputs()["folder"](t).storage.(folder)
+	if err := errors.Join(f.makeDir("p/r=1"), writeTest(t, f, "p/r=1/a", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.root.Symlink("p", "q"); err != nil {
+		t.Skip(err)
+	}
+	for prefix, want := range map[string]int{"p/r=1/": 1, "": 2, "q": 1, "q/": 0, "q/r=1/": 0, "q/r=1": 0, "p/r=1/b": 0, "r/s/": 0, "../": 0, "/": 0} {
+		if got := listTest(t, f, prefix); len(got) != want {
+			t.Errorf("list %q: %v", prefix, got)
+		}
+	}
+}
