@@ -62,7 +62,7 @@ type rewriting struct {
 	bucket  Bucket
 
 	standsAs       *untouched              // of the batch
-	stands         map[int]*StandingPeriod // by number, of periods that have not been settled yet
+	loaded         map[int]*StandingPeriod // what stands of periods to come, by number
 	shardOfAccount []int32
 
 	// What the periods so far left: the closing state and the manifest of the last one, and the objects that were read.
@@ -131,7 +131,7 @@ func (b *Backfill) open(ctx context.Context) (*rewriting, error) {
 	}
 	books := &rewriting{
 		Backfill: b, all: all, bucket: fixedBucket{b.Bucket, objects}, changed: make([]bool, len(all)), most: maxPeriods,
-		shardOfAccount: b.shardsOfAccounts(), stands: map[int]*StandingPeriod{}, read: map[string]Known{},
+		shardOfAccount: b.shardsOfAccounts(), loaded: map[int]*StandingPeriod{}, read: map[string]Known{},
 		others: map[string]map[int]int64{}, before: map[string]gatheredObject{},
 	}
 	books.first = sort.Search(len(all), func(i int) bool { return all[i].Period.Start >= b.From })
@@ -198,7 +198,7 @@ func (b *rewriting) settle(ctx context.Context, w *work, commit *Commit, report 
 	unused := revisions[len(w.periods):] // behind the last difference
 	revisions = revisions[:len(w.periods)]
 	for range w.periods {
-		delete(b.stands, b.first)
+		delete(b.loaded, b.first)
 		b.first++
 	}
 	report.take(w, g)

@@ -15,7 +15,7 @@ const (
 	openBytes   = 320      // of a package in a period, in a shard that is being computed: its state, and its row in balances
 	lineBytes   = 256      // of a line, until its page is full
 	pageLines   = 16 << 10 // of a file's page, as writers/settlement has it
-	recordBytes = 24       // of an object, for each record, at least
+	recordBytes = 24       // of an object, for each record: compressed texts have less, others more
 )
 
 // shardLoad is what a shard has in a period.
@@ -41,8 +41,8 @@ func (s *Settle) evenLoads(lines int64) []shardLoad {
 	return slices.Repeat([]shardLoad{{(int64(s.Catalog.PackageCount()) + all - 1) / all, (lines + all - 1) / all}}, s.Shards)
 }
 
-// bookedLoads gives the most that each shard had in a period, but for those that are left out, and spreads new lines over them.
-func (s *Settle) bookedLoads(manifests []*ArchivedManifest, left []bool, lines int64) []shardLoad {
+// bookedLoads gives the most that each shard had in a period, but for untouched ones, and spreads new lines over those.
+func (s *Settle) bookedLoads(manifests []*ArchivedManifest, untouched []bool, lines int64) []shardLoad {
 	most := make([]shardLoad, s.Shards)
 	for _, m := range manifests {
 		for i := range m.Files {
@@ -57,9 +57,12 @@ func (s *Settle) bookedLoads(manifests []*ArchivedManifest, left []bool, lines i
 	}
 	shards := most[:0]
 	for n, of := range most {
-		if of.lines += lines / int64(s.Shards); left == nil || !left[n] {
+		if untouched == nil || !untouched[n] {
 			shards = append(shards, of)
 		}
+	}
+	for n := range shards {
+		shards[n].lines += lines / int64(len(shards))
 	}
 	return shards
 }
@@ -79,7 +82,8 @@ func (s *Settle) fits(run *work, g *gathered, untouched []bool) error {
 		for _, p := range b.standsAs.periods {
 			manifests = append(manifests, p.Manifest)
 		}
-		shards = s.bookedLoads(manifests, untouched, run.recordsOfPeriod(g, func(o *gatheredObject) bool { return o.fresh }))
+		isNew := func(o *gatheredObject) bool { return !b.standsAs.settled(&o.Known) }
+		shards = s.bookedLoads(manifests, untouched, run.recordsOfPeriod(g, isNew))
 	} else {
 		shards = s.evenLoads(run.recordsOfPeriod(g, func(*gatheredObject) bool { return true }))
 	}

@@ -54,3 +54,39 @@ func TestRecordsOfPeriod(t *testing.T) {
 		}
 	}
 }
+
+// TestNewUsageIsCounted: also where a run before has read it, without settling it; and it is the shards that are computed that
+// have it.
+func TestNewUsageIsCounted(t *testing.T) {
+	const days, perDay = 30, 20_000
+	s := &Settle{MemoryBytes: 256 << 20, Workers: 2, Shards: 4, Catalog: &rating.Catalog{}}
+	w := &work{mayShrink: true, rewriting: &rewriting{standsAs: &untouched{touched: make([]bool, s.Shards)}}}
+	settled := Input{Known: Known{Object: Object{Key: "a"}, SHA256: [32]byte{1}}}
+	for day := range rating.Instant(days) {
+		p := rating.Period{Start: day * 100, End: day*100 + 100}
+		w.periods = append(w.periods, PeriodReport{Period: p})
+		w.rewriting.standsAs.periods = append(w.rewriting.standsAs.periods, &StandingPeriod{
+			Manifest: &ArchivedManifest{Manifest: Manifest{Period: p, Inputs: []Input{settled}}},
+		})
+	}
+	for _, test := range []struct {
+		key       string
+		untouched []bool
+		want      int
+	}{
+		{"a", nil, 0},
+		{"b", nil, (256 << 20) / 4 / (2 * perDay / 4 * lineBytes)},
+		{"b", []bool{true, true, false, true}, (256 << 20) / 4 / (pageLines * lineBytes)},
+	} {
+		g := &gathered{objects: []gatheredObject{{Known: Known{
+			Object: Object{Key: test.key}, SHA256: settled.SHA256, Read: days * perDay, First: 0, Last: days*100 - 1,
+		}}}}
+		got := 0
+		if wide, is := s.fits(w, g, test.untouched).(*tooWide); is {
+			got = wide.most
+		}
+		if got != test.want {
+			t.Errorf("object %s, without %v: at most %d periods, not %d", test.key, test.untouched, got, test.want)
+		}
+	}
+}

@@ -62,8 +62,9 @@ func (s *Settle) Run(ctx context.Context) (*Report, error) {
 	started := s.Clock()
 	report := &Report{DryRun: s.DryRun, read: map[string]objectRead{}}
 	stages := &stages{}
+	most := s.atOnce(s.evenLoads(0))
 	for {
-		done, err := s.runOnce(ctx, report, stages)
+		done, err := s.runOnce(ctx, report, stages, &most)
 		report.Elapsed = s.Clock().Sub(started)
 		report.Stages = stages.list()
 		if !done && err == nil && !s.DryRun && !s.stopped() {
@@ -129,8 +130,8 @@ func (w *work) periodOf(t rating.Instant) (int, bool) {
 }
 
 // runOnce settles the next periods; true when no more are pending.
-func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (bool, error) {
-	run, g, err := s.begin(ctx, report, stages)
+func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages, most *int) (bool, error) {
+	run, g, err := s.begin(ctx, report, stages, most)
 	if err != nil {
 		return false, err
 	}
@@ -148,11 +149,10 @@ func (s *Settle) runOnce(ctx context.Context, report *Report, stages *stages) (b
 	return !run.more, nil
 }
 
-// begin plans the next commit, and gathers usage for it.
-func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*work, *gathered, error) {
-	most := s.atOnce(s.evenLoads(0))
+// begin plans the next commit, of so many periods at most, and gathers usage for it. Where fewer fit, it notes that.
+func (s *Settle) begin(ctx context.Context, report *Report, stages *stages, most *int) (*work, *gathered, error) {
 	for {
-		run, err := s.plan(ctx, most)
+		run, err := s.plan(ctx, *most)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -165,7 +165,7 @@ func (s *Settle) begin(ctx context.Context, report *Report, stages *stages) (*wo
 		}
 		g, err := s.gather(ctx, run)
 		if wide, is := err.(*tooWide); is { // and nothing else has failed
-			most = wide.most
+			*most = wide.most
 			continue
 		}
 		return run, g, err

@@ -64,13 +64,13 @@ func (b *rewriting) load(ctx context.Context, w *work) error {
 		return nil
 	}
 	for i := range w.periods {
-		p := b.stands[b.first+i]
+		p := b.loaded[b.first+i]
 		if p == nil {
 			var err error
 			if p, err = b.Standing.Of(ctx, b.standing(i)); err != nil {
 				return fmt.Errorf("read what stands of period %s: %w; restore it, or compute all with --all", w.periods[i].Name, err)
 			}
-			b.stands[b.first+i] = p
+			b.loaded[b.first+i] = p
 		}
 		b.standsAs.periods = append(b.standsAs.periods, p)
 	}

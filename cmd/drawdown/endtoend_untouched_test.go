@@ -77,8 +77,8 @@ func TestUntouchedShardsAreTakenOver(t *testing.T) {
 					s.configure("usage: {on_bad_object: quarantine}\n", "shards: 5")
 				}
 				full.watch = func(b *jobs.Backfill) { b.Standing = nil }
-				if seed%2 == 1 { // each period is a batch of its own, or as many as there are shards that need not be computed
-					lazy.memory, full.memory = []byteSize{1, byteSize(4 * 160 * len(w.catalog["packages"]))}[seed/2%2], 1
+				if seed%2 == 1 { // each period is a batch of its own, or with few shards to compute several are
+					lazy.memory, full.memory = []byteSize{1, byteSize(4 * 400 * len(w.catalog["packages"]))}[seed/2%2], 1
 				}
 				late := w.objects[int(seed)%len(w.objects)].name
 				for _, s := range []*site{lazy, full} {
