@@ -173,6 +173,7 @@ func (w *shardWork) settle(ctx context.Context, payers []int32, all *rated) (err
 		w.shards = append(w.shards, r.Shard(w.number, w.catalog))
 		w.periods = append(w.periods, shardPeriod{
 			meters: make([]rating.Totals, len(w.Catalog.Meters)), amounts: make([]rating.Amount, len(w.Catalog.Prices)),
+			closing: make([]rating.PayerState, 0, len(opening)+len(opening)/16), // mostly those that it opens with
 		})
 	}
 	if s := w.gathered.selected; s != nil && s.fresh {

@@ -58,6 +58,7 @@ func (o *Output) shardOf(c *rating.Catalog, shard int) *shardMemory {
 		}
 	}
 	of := &shardMemory{catalog: c, shard: shard}
+	of.numbers.accounts.own = make([]int32, len(c.Accounts))
 	for t := range tables {
 		of.repeats[t] = make([]repeated, len(tables[t].specs))
 		for i := range of.repeats[t] {
