@@ -23,16 +23,16 @@ type shardLoad struct{ packages, lines int64 }
 
 // atOnce is how many periods may be settled at once.
 func (s *Settle) atOnce(shards []shardLoad) int {
-	sealed, open := int64(0), make([]int64, len(shards))
+	bytes, open := int64(0), make([]int64, len(shards))
 	for n, of := range shards {
-		sealed += of.packages * sealedBytes
+		bytes += of.packages * sealedBytes
 		open[n] = of.packages*openBytes + min(of.lines, pageLines)*lineBytes
 	}
 	slices.Sort(open)
-	for _, bytes := range open[max(0, len(open)-s.Workers):] {
-		sealed += bytes
+	for _, largest := range open[max(0, len(open)-s.Workers):] {
+		bytes += largest
 	}
-	return int(min(max(s.MemoryBytes/4/max(1, sealed), 1), maxPeriods))
+	return int(min(max(s.MemoryBytes/4/max(1, bytes), 1), maxPeriods))
 }
 
 // evenLoads spreads the packages of the catalog, and so many lines, over all shards.

@@ -213,8 +213,8 @@ func (o *gatheredObject) lost(from, to rating.Instant) bool {
 
 func (c *RowCounts) inPeriod() int64 { return c.Settled + c.Duplicate + c.Superseded + c.Quarantined }
 
-// plan finds the pending periods: those that have ended, with the delay, since the last one settled; of
-// these the first ones, as many as a commit is to cover at most.
+// plan finds the pending periods: those that have ended, with the delay, since the last one settled; of these
+// the first ones, as many as a commit is to cover at most.
 func (s *Settle) plan(ctx context.Context, most int) (*work, error) {
 	last, err := s.State.Last(ctx)
 	if err != nil {

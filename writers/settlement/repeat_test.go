@@ -185,6 +185,27 @@ func TestFileThatFailedIsForgotten(t *testing.T) {
 	}
 }
 
+// TestDictionariesHaveRoomForTheShardAlone: each period and table has one for each column, so that room for a whole catalog adds up.
+func TestDictionariesHaveRoomForTheShardAlone(t *testing.T) {
+	const accounts, payers = 50_000, 20
+	w := newWorld(3, accounts, 20_000)
+	w.payers, w.results = w.payers[len(w.payers)-payers:], w.results[len(w.results)-payers:]
+	r := w.create(t, t.TempDir())
+	w.write(t, r, 1, 100)
+	for table := range tables {
+		for _, file := range r.output.spare[table] {
+			for i := range file.columns {
+				if c := &file.columns[i]; len(c.direct) > accounts/10 {
+					t.Errorf("column %s of %s has room for %d", c.name, tables[table].name, len(c.direct))
+				}
+			}
+		}
+	}
+	if len(r.output.spare[tableLines]) == 0 || w.payers[0] < accounts/2 {
+		t.Error("no lines of accounts with large numbers were written")
+	}
+}
+
 // full is a disk that is full.
 type full struct{}
 
