@@ -20,6 +20,7 @@ type Proxy struct {
 	mu       sync.Mutex
 	faults   []*fault
 	requests []string
+	underWay sync.WaitGroup // faults that are being made
 }
 
 type fault struct {
@@ -53,6 +54,7 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 			reverse.ServeHTTP(w, r)
 			return
 		}
+		defer p.underWay.Done()
 		make(w, r, func() *http.Response {
 			recorder := httptest.NewRecorder()
 			reverse.ServeHTTP(recorder, r)
@@ -69,6 +71,7 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 	return p
 }
 
+// faultFor finds the fault of a request, which is under way from then on.
 func (p *Proxy) faultFor(r *http.Request) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,6 +79,7 @@ func (p *Proxy) faultFor(r *http.Request) Fault {
 	for _, f := range p.faults {
 		if f.left > 0 && f.match(r) {
 			f.left--
+			p.underWay.Add(1)
 			return f.make
 		}
 	}
@@ -89,8 +93,10 @@ func (p *Proxy) Fail(times int, match func(*http.Request) bool, make Fault) {
 	p.faults = append(p.faults, &fault{match, times, make})
 }
 
-// Heal ends all faults, and tells how many have not come about.
+// Heal ends all faults, waits for those that are being made, and tells how many have not come about. A client may have its
+// error before a fault is done: one that writes an object reads it back, and must not do so when the test is over.
 func (p *Proxy) Heal() (left int) {
+	defer p.underWay.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.faults {
