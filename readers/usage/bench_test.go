@@ -82,6 +82,26 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
+// BenchmarkSelect reads an object for an account that has no usage: what passing over a record costs.
+func BenchmarkSelect(b *testing.B) {
+	for name, data := range map[string][]byte{
+		"u.ndjson": benchText("ndjson"), "u.ndjson.gz": gzipText(benchText("ndjson")), "u.csv": benchText("csv"), "u.parquet": benchParquet(b),
+	} {
+		b.Run(name, func(b *testing.B) {
+			r, o := open(b, Config{}, name, data)
+			idle := r.catalog.SelectAccounts(func(account int32) bool { return r.catalog.Accounts[account].ID == "customer-1" })
+			before := cpuNanos(b)
+			for b.Loop() {
+				var c count
+				if err := r.Select(context.Background(), o, idle, &c); err != nil || c.records != 0 {
+					b.Fatal(err, c)
+				}
+			}
+			b.ReportMetric(float64(cpuNanos(b)-before)/float64(b.N*benchRows), "cpu-ns/record")
+		})
+	}
+}
+
 // TestNoAllocationPerRecord: what is allocated does not grow with the records.
 func TestNoAllocationPerRecord(t *testing.T) {
 	for name, data := range map[string][]byte{"u.ndjson": benchText("ndjson"), "u.csv": benchText("csv"), "u.parquet": benchParquet(t)} {

@@ -16,6 +16,7 @@ type csvReader struct {
 	key     string
 	binding binding
 	columns int
+	plain   bool // there is no quote in what is read
 	fields  [][]byte
 	scratch []byte // for quoted fields with quotes in them
 	row     row
@@ -25,6 +26,9 @@ type csvReader struct {
 func newCSVReader(p *plan, key string) *csvReader { return &csvReader{plan: p, key: key} }
 
 func (c *csvReader) read(s *stream, to rows) error {
+	if !to.whole() {
+		s.filled = func(text []byte) { c.plain = bytes.IndexByte(text, '"') < 0 }
+	}
 	if err := s.skipMark(); err != nil {
 		return err
 	}
@@ -41,6 +45,9 @@ func (c *csvReader) read(s *stream, to rows) error {
 		return err
 	}
 	for number := int64(1); ; number++ {
+		if c.passes(s, to) {
+			continue
+		}
 		raw, fault, err := c.record(s)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -63,6 +70,35 @@ func (c *csvReader) read(s *stream, to rows) error {
 		}
 	}
 }
+
+// passes goes on to the next line if nobody wants this one, without cutting it into fields.
+func (c *csvReader) passes(s *stream, to rows) bool {
+	if !c.plain || c.binding.account.kind == constant {
+		return false
+	}
+	text := s.buf[s.start:s.end]
+	lineEnd := bytes.IndexByte(text, '\n')
+	if lineEnd < 0 || lineEnd > s.maxLine {
+		return false
+	}
+	account, rest := trimReturn(text[:lineEnd]), []byte(nil)
+	for column := c.binding.account.slot; ; column-- {
+		found := false
+		if account, rest, found = bytes.Cut(account, comma); column == 0 {
+			break
+		}
+		if account = rest; !found {
+			return false
+		}
+	}
+	if to.wants(account) || len(account)+len(rest) == 0 {
+		return false
+	}
+	s.start += lineEnd + 1
+	return true
+}
+
+var comma = []byte(",")
 
 // header binds the plan to the columns whose names were just read.
 func (c *csvReader) header() error {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +225,7 @@ func FuzzSelect(f *testing.F) {
 	for _, line := range []string{
 		`{"id":"a","account":"acme","meter":"gb","quantity":1.50,"time":"2026-10-01T08:30:00Z","attributes":{"account":"globex","c":1}}`,
 		`{"specversion":"1.0","id":"1","source":"s","subject":"acme","type":"gb","time":"2026-10-01T08:30:00Z","data":{"quantity":"2","account":"x"}}`,
+		`{"id":"a","attributes":{"account":"globex"},"account" : "acme","meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
 		`{"id":"a","x":{"account":"acme"},"meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
 		`{"id":"a" , "account" : "globex" , "version": "x", "meter":"gb","quantity":-1,"time":"2026-10-01T08:30:00Z"}`,
 		`{"id":"a","acc\u006funt":"acme","meter":"calls","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
@@ -241,6 +244,47 @@ func FuzzSelect(f *testing.F) {
 		}
 		fuzzSelected(t, r, o, &memoryFile{Reader: bytes.NewReader(data)})
 	})
+}
+
+// TestSelectAcrossBuffers: what holds for one buffer of text must not be believed of the next one.
+func TestSelectAcrossBuffers(t *testing.T) {
+	r, err := NewReader(&Folder{}, testCatalog(t), Config{}, mustInstant(t, "2026-11-01T00:00:00Z"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	lines := map[string][]string{
+		"u.ndjson": {
+			`{"id":"%d","account":"acme","meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z","attributes":{"account":"globex"}}`,
+			`{"id":"%d","attributes":{"account":"globex"},"account" : "acme","meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
+			`{"specversion":"1.0","id":"%d","source":"s","subject":"globex","type":"gb","time":"2026-10-01T08:30:00Z","data":{"quantity":2},"account":"x"}`,
+			`{"id":"%d","acc\u006funt":"acme","x":{"account":"globex"},"meter":"gb","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
+			"",
+		},
+		"u.csv": {"\"%d\",\"acme\",gb,1,2026-10-01T00:00:00Z,x", "%d,\"glo\nbex\",gb,1,2026-10-01T00:00:00Z,\"globex,acme\"", "%d,acme", ""},
+	}
+	plain := map[string]string{
+		"u.ndjson": `{"id":"%d","account":"%s","meter":"calls","quantity":1,"time":"2026-10-01T08:30:00Z"}`,
+		"u.csv":    "%d,%s,gb,1,2026-10-01T00:00:00Z,",
+	}
+	for key, odd := range lines {
+		for _, every := range []int{2, 300, 2000, 9000} {
+			var text bytes.Buffer
+			if key == "u.csv" {
+				text.WriteString("id,account,meter,quantity,time,attributes.c\n")
+			}
+			for n := range 20_000 {
+				if line := odd[random.IntN(len(odd))]; random.IntN(1+every) == 0 {
+					text.WriteString(strings.ReplaceAll(line, "%d", strconv.Itoa(n)) + "\n")
+				} else {
+					fmt.Fprintf(&text, plain[key]+"\n", n, []string{"acme", "globex", "customer-1", "nobody"}[random.IntN(4)])
+				}
+			}
+			for key, data := range map[string][]byte{key: text.Bytes(), key + ".gz": gzipText(text.Bytes())} {
+				fuzzSelected(t, r, Object{Key: key, Size: int64(len(data))}, &memoryFile{Reader: bytes.NewReader(data)})
+			}
+		}
+	}
 }
 
 // fuzzSelected reads all of an object, and then what it has of each account.

@@ -26,9 +26,11 @@ type jsonReader struct {
 	binding    binding
 	decoder    decoder
 	row        row
-	account    []byte // how the member is spelt whose value is the account; nil: it is a constant
-	attributes int    // the slot of the whole object
-	text       []byte // of an id that is put together
+	account    *needle // how the member is spelt whose value is the account; nil: it is a constant
+	envelope   *needle // how the member is spelt that makes a line an envelope of CloudEvents, whose account is the subject
+	plain      bool    // nothing is escaped in what is read, and there is no envelope
+	attributes int     // the slot of the whole object
+	text       []byte  // of an id that is put together
 }
 
 func newJSONReader(p *plan, key string) *jsonReader {
@@ -50,10 +52,10 @@ func newJSONReader(p *plan, key string) *jsonReader {
 		slotOf(path)
 	}
 	slots = firstPlanSlot
-	j := &jsonReader{key: key, mapped: p.mapsAttributes}
+	j := &jsonReader{key: key, mapped: p.mapsAttributes, envelope: newNeedle("specversion")}
 	j.binding = p.bind(func(name, canonical string) int {
 		if canonical == "account" {
-			j.account = []byte(`"` + name[strings.LastIndexByte(name, '.')+1:] + `"`)
+			j.account = newNeedle(`"` + name[strings.LastIndexByte(name, '.')+1:] + `"`)
 		}
 		return slotOf(name)
 	})
@@ -68,6 +70,9 @@ func newJSONReader(p *plan, key string) *jsonReader {
 }
 
 func (j *jsonReader) read(s *stream, to rows) error {
+	if j.account != nil && !to.whole() {
+		s.filled = j.look
+	}
 	if err := s.skipMark(); err != nil {
 		return err
 	}
@@ -95,29 +100,49 @@ func (j *jsonReader) read(s *stream, to rows) error {
 	}
 }
 
+// look sees to what holds for all lines that are read at present, so that it need not be seen to for each of them.
+func (j *jsonReader) look(text []byte) {
+	j.account.tune(text)
+	j.envelope.tune(text)
+	j.plain = j.isPlain(text)
+}
+
+// isPlain tells whether a member is spelt as it reads, and the account is what the plan says.
+func (j *jsonReader) isPlain(text []byte) bool {
+	return bytes.IndexByte(text, '\\') < 0 && (j.binding.account.kind != byDefault || j.envelope.in(text) < 0)
+}
+
 // passes tells whether nobody wants a line, without decoding it: the member of the account stands there once, before a
 // plain string, and nothing is escaped. Where that member lies elsewhere in the object, the line has no account at all.
 func (j *jsonReader) passes(line []byte, to rows) bool {
-	if j.account == nil || to.whole() || bytes.IndexByte(line, '\\') >= 0 ||
-		j.binding.account.kind == byDefault && bytes.Contains(line, specVersion) {
+	if j.account == nil || to.whole() || !j.plain && !j.isPlain(line) {
 		return false
 	}
-	_, rest, found := bytes.Cut(line, j.account)
-	if !found || bytes.Contains(rest, j.account) {
+	at := j.account.in(line)
+	if at < 0 {
 		return false
 	}
-	rest = bytes.TrimLeft(rest, " \t")
-	if rest, found = bytes.CutPrefix(rest, []byte(":")); !found {
+	rest := line[at+len(j.account.text):]
+	if j.account.in(rest) >= 0 {
 		return false
 	}
-	if rest, found = bytes.CutPrefix(bytes.TrimLeft(rest, " \t"), []byte(`"`)); !found {
-		return false
+	for _, next := range []byte(`:"`) {
+		rest = unspaced(rest)
+		if len(rest) == 0 || rest[0] != next {
+			return false
+		}
+		rest = rest[1:]
 	}
 	account, _, found := bytes.Cut(rest, []byte(`"`))
 	return found && !to.wants(account)
 }
 
-var specVersion = []byte("specversion") // of CloudEvents, whose account is the subject
+func unspaced(text []byte) []byte {
+	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
+		text = text[1:]
+	}
+	return text
+}
 
 func blank(line []byte) bool {
 	for _, c := range line {

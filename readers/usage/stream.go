@@ -26,6 +26,7 @@ type stream struct {
 	start, end int // of what is read and not yet handed out
 	eof        bool
 	maxLine    int
+	filled     func(text []byte) // is told all text that is not handed out yet, each time that there is more; nil: nobody asks
 }
 
 // hashingReader hashes what is read through it.
@@ -112,6 +113,9 @@ func (s *stream) fill() (bool, error) {
 		n, err := s.text.Read(s.buf[s.end:])
 		s.end += n
 		s.expanded += int64(n)
+		if n > 0 && s.filled != nil {
+			s.filled(s.buf[s.start:s.end])
+		}
 		switch {
 		case s.expanded > s.limit:
 			return false, fmt.Errorf("expands to more than %d bytes, the limit of usage.max_expansion; raise it if the object is what it should be", s.limit)
