@@ -59,16 +59,24 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	if w.taken {
 		return r.checkTaken(ctx, w, file)
 	}
-	hash := sha256.New()
+	hash, buffer := sha256.New(), bufferFor(file)
 	read := summed{to: hash}
-	if _, err := io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), bufferFor(file)); err != nil {
+	rows := io.ReaderAt(file)
+	if int64(len(buffer)) == file.Size() { // it is read once
+		_, err = io.ReadFull(file, buffer)
+		_, _ = read.Write(buffer)
+		rows = bytes.NewReader(buffer)
+	} else {
+		_, err = io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), buffer)
+	}
+	if err != nil {
 		return err
 	}
 	if read.size != w.Size || read.crc != w.crc {
 		return fmt.Errorf("it has %d bytes with CRC-32C %08x, but %d bytes with CRC-32C %08x were written", read.size, read.crc, w.Size, w.crc)
 	}
 	w.SHA256 = hash.Sum(nil)
-	return r.checkRows(ctx, file, w)
+	return r.checkRows(ctx, rows, w)
 }
 
 // bufferFor is a buffer to read a file with: most files are small, and there are many of them.

@@ -218,12 +218,22 @@ type encoder struct {
 	block []byte
 	delta delta.BinaryPackedEncoding
 	index rle.DictionaryEncoding
-	proto thrift.CompactProtocol
+
+	thrift    compact // a header or footer
+	encodings []format.Encoding
+	stats     []format.PageEncodingStats
 
 	entries, searchedEntries []byte // of the dictionary that was written last, and what they were compressed to
 }
 
 var encoders = sync.Pool{New: func() any { return &encoder{framer: newFramer()} }}
+
+// header gives a page's header. It is valid until the next call.
+func (e *encoder) header(h *format.PageHeader) []byte {
+	e.thrift.bytes = e.thrift.bytes[:0]
+	e.thrift.pageHeader(h)
+	return e.thrift.bytes
+}
 
 // closePage turns the values at hand into a page of the chunk.
 func (c *column) closePage(e *encoder, n *names, rows int) error {
@@ -249,10 +259,7 @@ func (c *column) closePage(e *encoder, n *names, rows int) error {
 	header.CRC = int32(crc32.ChecksumIEEE(frame))
 	header.DataPageHeader = thrift.New(data)
 	e.block = frame
-	encoded, err := thrift.Marshal(&e.proto, &header)
-	if err != nil {
-		return err
-	}
+	encoded := e.header(&header)
 	c.uncompressed += int64(len(encoded) + size)
 	c.pages = append(append(c.pages, encoded...), frame...)
 	if data.Encoding == format.RLEDictionary {
@@ -355,16 +362,13 @@ func (c *column) dictionaryPage(e *encoder) ([]byte, error) {
 		e.searchedEntries = e.searched(e.searchedEntries[:0], nil, c.entries)
 	}
 	e.block = append(e.block[:0], e.searchedEntries...)
-	header, err := thrift.Marshal(&e.proto, &format.PageHeader{
+	header := e.header(&format.PageHeader{
 		Type:                 format.DictionaryPage,
 		UncompressedPageSize: int32(len(c.entries)),
 		CompressedPageSize:   int32(len(e.block)),
 		CRC:                  int32(crc32.ChecksumIEEE(e.block)),
 		DictionaryPageHeader: thrift.New(format.DictionaryPageHeader{NumValues: int32(len(c.keys)), Encoding: format.Plain}),
 	})
-	if err != nil {
-		return nil, err
-	}
 	size := int64(len(header) + len(c.entries))
 	c.uncompressed += size
 	if c.logical != decimalType {

@@ -20,16 +20,16 @@ const createdBy = "drawdown"
 type tableFile struct {
 	columns  []column
 	patterns []nullPattern // by number; the first is not used
-	sorted   []format.SortingColumn
-	schema   []format.SchemaElement
-	orders   []format.ColumnOrder
+	sorted   []int         // columns
+	schema   []byte        // as the footer has it
 	names    *names
 	out      *summed
 	gathered []byte // of a row group that is small: one write instead of two a column
 	rows     int    // in the page
 	group    int    // in the row group
 	total    int64
-	groups   []format.RowGroup
+	groups   compact // the row groups, as the footer has them
+	ended    int     // of these
 }
 
 // summed counts and sums up what passes. The SHA-256 that the manifest states is of what is read back; that this is what
@@ -54,20 +54,18 @@ func newTableFile(specs []spec, sortedBy []string) *tableFile {
 		patterns = max(patterns, s.null)
 	}
 	t.patterns = make([]nullPattern, patterns+1)
-	t.schema = append(t.schema, format.SchemaElement{Name: "schema", NumChildren: thrift.New(int32(len(specs)))})
 	for i := range specs {
 		c := &t.columns[i]
 		c.spec = specs[i]
-		t.schema = append(t.schema, c.element())
-		t.orders = append(t.orders, format.ColumnOrder{TypeOrder: new(format.TypeDefinedOrder)})
 		if c.null > 0 {
 			c.nulls = &t.patterns[c.null]
 		}
 		c.reset()
 	}
+	t.schema = schemaOf(specs)
 	for _, name := range sortedBy {
 		i := slices.IndexFunc(specs, func(s spec) bool { return s.name == name })
-		t.sorted = append(t.sorted, format.SortingColumn{ColumnIdx: int32(i), NullsFirst: true})
+		t.sorted = append(t.sorted, i)
 	}
 	return t
 }
@@ -126,36 +124,50 @@ func (t *tableFile) endGroup() error {
 	}
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	group := format.RowGroup{NumRows: int64(t.group), SortingColumns: t.sorted, Ordinal: int16(len(t.groups))}
-	group.FileOffset = t.at()
-	group.Columns = make([]format.ColumnChunk, 0, len(t.columns))
+	start, size := t.at(), int64(0)
+	t.groups.begin(0)
+	t.groups.list(1, thriftStruct, len(t.columns))
 	for i := range t.columns {
-		chunk, err := t.writeChunk(&t.columns[i], e)
+		uncompressed, err := t.writeChunk(&t.columns[i], e)
 		if err != nil {
 			return err
 		}
-		group.Columns = append(group.Columns, chunk)
-		group.TotalByteSize += chunk.MetaData.TotalUncompressedSize
-		group.TotalCompressedSize += chunk.MetaData.TotalCompressedSize
+		size += uncompressed
 	}
-	t.groups = append(t.groups, group)
+	t.groups.int(2, thriftInt64, size)
+	t.groups.int(3, thriftInt64, int64(t.group))
+	if len(t.sorted) > 0 {
+		t.groups.list(4, thriftStruct, len(t.sorted))
+	}
+	for _, column := range t.sorted {
+		t.groups.begin(0)
+		t.groups.int(1, thriftInt32, int64(column))
+		t.groups.flag(2, false) // it ascends
+		t.groups.flag(3, true)  // with the nulls first
+		t.groups.end(4)
+	}
+	t.groups.int(5, thriftInt64, start)
+	t.groups.int(6, thriftInt64, t.at()-start)
+	t.groups.int(7, thriftInt16, int64(t.ended))
+	t.groups.end(0)
+	t.ended++
 	t.total += int64(t.group)
 	t.group = 0
 	return nil
 }
 
-func (t *tableFile) writeChunk(c *column, e *encoder) (format.ColumnChunk, error) {
+// writeChunk writes a column's chunk, and gives its size before it was compressed.
+func (t *tableFile) writeChunk(c *column, e *encoder) (uncompressed int64, err error) {
 	dictionary, low, high, err := c.endDictionary(e)
 	if err != nil {
-		return format.ColumnChunk{}, err
+		return 0, err
 	}
 	start := t.at()
 	if err := errors.Join(t.write(dictionary), t.write(c.pages)); err != nil {
-		return format.ColumnChunk{}, err
+		return 0, err
 	}
 	meta := format.ColumnMetaData{
 		Type:                  c.physical(),
-		PathInSchema:          []string{c.name},
 		Codec:                 format.Zstd,
 		NumValues:             int64(t.group),
 		TotalUncompressedSize: c.uncompressed,
@@ -163,12 +175,13 @@ func (t *tableFile) writeChunk(c *column, e *encoder) (format.ColumnChunk, error
 		DataPageOffset:        start + int64(len(dictionary)),
 		Statistics:            c.statistics(low, high),
 	}
-	meta.Encoding, meta.EncodingStats = c.encodings()
+	meta.Encoding, meta.EncodingStats = c.encodings(e)
 	if len(dictionary) > 0 {
 		meta.DictionaryPageOffset = start
 	}
+	t.groups.columnChunk(c.name, &meta, start)
 	c.reset()
-	return format.ColumnChunk{FileOffset: start, MetaData: meta}, nil
+	return meta.TotalUncompressedSize, nil
 }
 
 // gatherMost is how much of a file is gathered for one write. Most files of many periods are smaller.
@@ -199,9 +212,9 @@ func (t *tableFile) flush() error {
 // at is how much of the file has been written or gathered.
 func (t *tableFile) at() int64 { return t.out.size + int64(len(t.gathered)) }
 
-func (c *column) encodings() ([]format.Encoding, []format.PageEncodingStats) {
-	encodings := []format.Encoding{format.RLE}
-	var stats []format.PageEncodingStats
+// encodings gives what a chunk is written in. It is valid until the next call.
+func (c *column) encodings(e *encoder) ([]format.Encoding, []format.PageEncodingStats) {
+	e.encodings, e.stats = append(e.encodings[:0], format.RLE), e.stats[:0]
 	plain := format.Plain
 	switch c.coding {
 	case steps:
@@ -210,18 +223,18 @@ func (c *column) encodings() ([]format.Encoding, []format.PageEncodingStats) {
 		plain = format.DeltaLengthByteArray
 	}
 	if c.dictPages > 0 {
-		encodings = append(encodings, format.RLEDictionary, format.Plain)
-		stats = append(stats,
+		e.encodings = append(e.encodings, format.RLEDictionary, format.Plain)
+		e.stats = append(e.stats,
 			format.PageEncodingStats{PageType: format.DictionaryPage, Encoding: format.Plain, Count: 1},
 			format.PageEncodingStats{PageType: format.DataPage, Encoding: format.RLEDictionary, Count: c.dictPages})
 	}
 	if c.plainPages > 0 {
-		if !slices.Contains(encodings, plain) {
-			encodings = append(encodings, plain)
+		if !slices.Contains(e.encodings, plain) {
+			e.encodings = append(e.encodings, plain)
 		}
-		stats = append(stats, format.PageEncodingStats{PageType: format.DataPage, Encoding: plain, Count: c.plainPages})
+		e.stats = append(e.stats, format.PageEncodingStats{PageType: format.DataPage, Encoding: plain, Count: c.plainPages})
 	}
-	return encodings, stats
+	return e.encodings, e.stats
 }
 
 // boundMax is the longest text that is stated as a bound.
@@ -276,7 +289,7 @@ func (t *tableFile) begin(out io.Writer, n *names, repeated []repeated) error {
 		t.columns[i].repeated = &repeated[i]
 	}
 	t.out = &summed{to: out}
-	t.total, t.groups = 0, nil
+	t.total, t.ended, t.groups.bytes = 0, 0, t.groups.bytes[:0]
 	t.rows, t.group = 0, 0
 	for i := range t.columns {
 		t.columns[i].digest = 0
@@ -293,15 +306,28 @@ func (t *tableFile) end() error {
 	if err := t.endGroup(); err != nil {
 		return err
 	}
-	meta := format.FileMetaData{
-		Version: 2, Schema: t.schema, NumRows: t.total, RowGroups: t.groups, CreatedBy: createdBy, ColumnOrders: t.orders,
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	footer := &e.thrift
+	footer.bytes = footer.bytes[:0]
+	footer.begin(0)
+	footer.int(1, thriftInt32, 2) // the version of the format
+	footer.list(2, thriftStruct, 1+len(t.columns))
+	footer.bytes = append(footer.bytes, t.schema...)
+	footer.int(3, thriftInt64, t.total)
+	footer.list(4, thriftStruct, t.ended)
+	footer.bytes = append(footer.bytes, t.groups.bytes...)
+	footer.text(6, createdBy)
+	footer.list(7, thriftStruct, len(t.columns))
+	for range t.columns { // each in the order of its type
+		footer.begin(0)
+		footer.begin(1)
+		footer.end(1)
+		footer.end(7)
 	}
-	footer, err := thrift.Marshal(&thrift.CompactProtocol{}, &meta)
-	if err != nil {
-		return err
-	}
-	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(footer)))
-	if err := t.write(append(footer, "PAR1"...)); err != nil {
+	footer.end(0)
+	footer.bytes = binary.LittleEndian.AppendUint32(footer.bytes, uint32(len(footer.bytes)))
+	if err := t.write(append(footer.bytes, "PAR1"...)); err != nil {
 		return err
 	}
 	return t.flush()
@@ -319,6 +345,22 @@ func (s *spec) physical() format.Type {
 		return format.Boolean
 	}
 	return format.ByteArray
+}
+
+// schemaOf gives the elements of a schema as a footer has them.
+func schemaOf(specs []spec) (schema []byte) {
+	elements := []format.SchemaElement{{Name: "schema", NumChildren: thrift.New(int32(len(specs)))}}
+	for i := range specs {
+		elements = append(elements, specs[i].element())
+	}
+	for i := range elements {
+		element, err := thrift.Marshal(&thrift.CompactProtocol{}, &elements[i])
+		if err != nil {
+			panic(err) // cannot be: it is written to memory
+		}
+		schema = append(schema, element...)
+	}
+	return schema
 }
 
 func (s *spec) element() format.SchemaElement {

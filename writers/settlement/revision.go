@@ -312,7 +312,7 @@ func (o *Output) giveBack(t table, file *tableFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.buffers, file.gathered = append(o.buffers, file.gathered[:0]), nil
-	file.out, file.groups, file.names = nil, nil, nil
+	file.out, file.names = nil, nil
 	for i := range file.columns {
 		file.columns[i].repeated = nil
 	}

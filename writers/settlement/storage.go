@@ -119,10 +119,12 @@ type folder struct {
 }
 
 // unsynced are the files and folders that have been written but may not be on the disk yet. They are synced together, many
-// at a time, since the disk then needs a fraction of the turns.
+// at a time, since the disk then needs a fraction of the turns. A folder that was made stays open so long: it has many files, and
+// the folders above need not be looked up for each of them.
 type unsynced struct {
-	mu          sync.Mutex
-	files, dirs map[string]struct{}
+	mu    sync.RWMutex
+	files map[string]struct{}
+	dirs  map[string]*os.Root // nil: it is not open
 }
 
 func (u *unsynced) note(name string, files bool) {
@@ -132,16 +134,51 @@ func (u *unsynced) note(name string, files bool) {
 		u.files[name] = struct{}{}
 		name = path.Dir(name)
 	}
-	u.dirs[name] = struct{}{}
+	if _, noted := u.dirs[name]; !noted {
+		u.dirs[name] = nil
+	}
 }
 
-func (u *unsynced) take() (files, dirs []string) {
+func (u *unsynced) takeFiles() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	files, dirs = slices.Sorted(maps.Keys(u.files)), slices.Sorted(maps.Keys(u.dirs))
+	files := slices.Sorted(maps.Keys(u.files))
 	clear(u.files)
+	return files
+}
+
+// takeDirs gives the folders, which are open no longer.
+func (u *unsynced) takeDirs() ([]string, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	dirs := slices.Sorted(maps.Keys(u.dirs))
+	var errs []error
+	for _, dir := range u.dirs {
+		if dir != nil {
+			errs = append(errs, dir.Close())
+		}
+	}
 	clear(u.dirs)
-	return files, dirs
+	return dirs, errors.Join(errs...)
+}
+
+// made keeps a folder open that was made.
+func (u *unsynced) made(name string, dir *os.Root) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dirs[name] = dir
+}
+
+// gone forgets a folder that is to be removed.
+func (u *unsynced) gone(name string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	dir := u.dirs[name]
+	delete(u.dirs, name)
+	if dir == nil {
+		return nil
+	}
+	return dir.Close()
 }
 
 func openFolder(dir string) (folder, error) {
@@ -149,7 +186,23 @@ func openFolder(dir string) (folder, error) {
 		return folder{}, err
 	}
 	root, err := os.OpenRoot(dir)
-	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]struct{}{}}}, err
+	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]*os.Root{}}}, err
+}
+
+// openFile opens a file in its folder, if that is open.
+func (f folder) openFile(name string, flag int) (*os.File, error) {
+	f.unsynced.mu.RLock()
+	defer f.unsynced.mu.RUnlock()
+	dir := f.unsynced.dirs[path.Dir(name)]
+	if dir == nil {
+		return f.root.OpenFile(name, flag, 0o666)
+	}
+	file, err := dir.OpenFile(path.Base(name), flag, 0o666)
+	var fault *fs.PathError
+	if errors.As(err, &fault) {
+		fault.Path = name
+	}
+	return file, err
 }
 
 // makeDir makes what is missing above the folder, too.
@@ -165,11 +218,16 @@ func (f folder) makeDir(name string) error {
 		return err
 	}
 	f.unsynced.note(path.Dir(name), false)
+	dir, err := f.root.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	f.unsynced.made(name, dir)
 	return nil
 }
 
 func (f folder) create(name string) (io.WriteCloser, error) {
-	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	file, err := f.openFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err // not a nil *os.File
 	}
@@ -245,7 +303,7 @@ func (f *storedFile) Size() int64 { return f.size }
 
 // open opens a file that is complete. No link leads out of the folder.
 func (f folder) open(name string) (stored, error) {
-	file, err := f.root.Open(name)
+	file, err := f.openFile(name, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -330,10 +388,15 @@ func (f folder) remove(ctx context.Context, names ...string) error {
 	return nil
 }
 
-func (f folder) removeAll(dir string) error { return f.root.RemoveAll(dir) }
+func (f folder) removeAll(dir string) error {
+	return errors.Join(f.unsynced.gone(dir), f.root.RemoveAll(dir))
+}
 
 // Close gives the folder up.
-func (f folder) Close() error { return f.root.Close() }
+func (f folder) Close() error {
+	_, err := f.unsynced.takeDirs()
+	return errors.Join(err, f.root.Close())
+}
 
 // syncsAtATime is how many files are synced side by side.
 const syncsAtATime = 16
@@ -341,8 +404,11 @@ const syncsAtATime = 16
 // sync makes everything last that was written: first the files, then the folders that name them. A file that is gone was
 // discarded.
 func (f folder) sync(ctx context.Context) error {
-	files, dirs := f.unsynced.take()
-	if err := f.syncAll(ctx, files); err != nil {
+	if err := f.syncAll(ctx, f.unsynced.takeFiles()); err != nil {
+		return err
+	}
+	dirs, err := f.unsynced.takeDirs()
+	if err != nil {
 		return err
 	}
 	if runtime.GOOS == "windows" {
@@ -377,7 +443,7 @@ func (f folder) syncOne(name string) error {
 	if runtime.GOOS == "windows" {
 		flag = os.O_RDWR
 	}
-	file, err := f.root.OpenFile(name, flag, 0)
+	file, err := f.openFile(name, flag)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
