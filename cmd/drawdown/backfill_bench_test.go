@@ -81,7 +81,7 @@ func generatedSite(b *testing.B, records, shards int) *site {
 			b.Fatal(err)
 		}
 	}
-	s.rewriteConfig("period: month", fmt.Sprintf("period: day, shards: %d", shards))
+	s.rewriteConfig("period: month, shards: 64", fmt.Sprintf("period: day, shards: %d", shards))
 	s.rewriteConfig("site:", "catalog: ./catalog\nsite:")
 	return s
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -238,4 +240,37 @@ func TestPackageMovesToAnotherShard(t *testing.T) {
 		t.Error("no move was refused")
 	}
 	s.settle(w)
+}
+
+// TestShardsAreAdvised: who has many accounts is told of the number of shards while he can still choose it.
+func TestShardsAreAdvised(t *testing.T) {
+	t.Parallel()
+	s, w := emptySite(t, "shards: 16"), newWorld(75, smallWorld)
+	advises := func(accounts int) bool {
+		var catalog bytes.Buffer
+		catalog.WriteString("id\n")
+		for n := range accounts {
+			fmt.Fprintf(&catalog, "a%06d\n", n)
+		}
+		s.write("accounts.csv", catalog.Bytes())
+		code, out := s.run(t, w.later(), "catalog", "apply", "--dry-run", s.path("accounts.csv"))
+		if code != exitDone {
+			t.Fatal(out)
+		}
+		return strings.Contains(out, "settlement.shards is 16")
+	}
+	if !advises(manyAccounts) || advises(manyAccounts-1) {
+		t.Error("want advice from 100,000 accounts on")
+	}
+	s.configure("", "shards: 64")
+	if advises(manyAccounts) {
+		t.Error("want no advice where there are 64 shards")
+	}
+	s.configure("", "shards: 16")
+	s.write("catalog.yaml", []byte("meters: [{id: calls}]\nprices: [{id: list, meter: calls, model: flat, price: 2}]\naccounts: [{id: a}]\n"))
+	s.write("usage/u.ndjson", fmt.Appendf(nil, `{"id":"1","account":"a","meter":"calls","quantity":1,"time":%q}`+"\n", spell(w.start)))
+	s.settle(w)
+	if advises(manyAccounts) {
+		t.Error("want no advice that cannot be followed")
+	}
 }

@@ -44,7 +44,11 @@ func (w *world) configText() string {
 		b.WriteString("usage: {url: ./usage}\n")
 	}
 	b.WriteString("output: {url: ./settlements}\n")
-	b.WriteString("settlement: {period: month, time_zone: UTC, start: 2026-10-01, delay: 0s, max_quarantine: 0%}\n")
+	shards := 16
+	if w.Accounts >= 100_000 {
+		shards = 64
+	}
+	fmt.Fprintf(&b, "settlement: {period: month, shards: %d, time_zone: UTC, start: 2026-10-01, delay: 0s, max_quarantine: 0%%}\n", shards)
 	b.WriteString("deduction_order: [cycle_end, effective]\ncurrency: {code: USD, digits: 2}\n")
 	if !w.Notices {
 		b.WriteString("reminder_days: []\n")
