@@ -98,7 +98,7 @@ func TestGoodParquet(t *testing.T) {
 	}
 }
 
-// TestBadParquet: a malformed file is refused with its name, at once and in little memory.
+// TestBadParquet: a malformed file is refused with its name, without much time or memory.
 func TestBadParquet(t *testing.T) {
 	files, err := filepath.Glob(parquetTesting + "/bad/*.parquet")
 	if err != nil || len(files) != 8 {
@@ -122,7 +122,7 @@ func TestBadParquet(t *testing.T) {
 			if !errors.As(err, &objectError) || !strings.Contains(err.Error(), filepath.Base(file)) {
 				t.Errorf("got %v", err)
 			}
-			if time.Since(start) > time.Second || after.TotalAlloc-before.TotalAlloc > 256<<20 {
+			if time.Since(start) > mayTake || after.TotalAlloc-before.TotalAlloc > 256<<20 {
 				t.Errorf("took %v and %d bytes", time.Since(start), after.TotalAlloc-before.TotalAlloc)
 			}
 		})
