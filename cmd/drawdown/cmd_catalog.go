@@ -167,7 +167,9 @@ func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, d
 	} else {
 		a.printPlan(plan, dryRun)
 		a.printReach(settled)
-		err = a.adviseShards(c, st, len(compiled.Accounts))
+		if err = a.adviseShards(c, st, len(compiled.Accounts)); err != nil {
+			err = &failure{op: "look for what is settled, after the catalog was taken", err: err}
+		}
 	}
 	if err != nil || dryRun || settled.from == "" {
 		return err
@@ -176,20 +178,20 @@ func (a *app) applyCatalog(c *Config, st *store.Store, source *catalog.Source, d
 	return &waiting{"catalog apply", "done, but " + counted(n, "row reaches", "rows reach") + " into what is settled; `" + settled.backfill() + "` settles it again"}
 }
 
-// From so many accounts on, so many shards are worth their files.
-const manyAccounts, shardsForMany = 100_000, 64
+// From so many accounts on, more shards than these are worth their files.
+const manyAccounts, fewShards = 100_000, 16
 
 // adviseShards tells of a choice while it can still be made.
 func (a *app) adviseShards(c *Config, st *store.Store, accounts int) error {
-	if accounts < manyAccounts || c.Settlement.Shards >= shardsForMany {
+	if accounts < manyAccounts || c.Settlement.Shards > fewShards {
 		return nil
 	}
 	last, err := st.SettledBefore(a.ctx, rating.Never)
 	if err != nil || last != nil {
 		return err
 	}
-	a.say("%s", wrapped(fmt.Sprintf("settlement.shards is %d, and stays so once a period is settled. With %s accounts, %d halve what a correction for one of them costs.",
-		c.Settlement.Shards, groupedInt(int64(accounts)), shardsForMany), 2))
+	a.say("%s", wrapped(fmt.Sprintf("settlement.shards is %d, and stays so once a period is settled. With %s accounts, 64 at least halve what a correction for one of them costs.",
+		c.Settlement.Shards, groupedInt(int64(accounts))), 2))
 	return nil
 }
 

@@ -257,14 +257,14 @@ func TestShardsAreAdvised(t *testing.T) {
 		if code != exitDone {
 			t.Fatal(out)
 		}
-		return strings.Contains(out, "settlement.shards is 16")
+		return strings.Contains(out, "settlement.shards is ")
 	}
 	if !advises(manyAccounts) || advises(manyAccounts-1) {
 		t.Error("want advice from 100,000 accounts on")
 	}
-	s.configure("", "shards: 64")
+	s.configure("", "shards: 17")
 	if advises(manyAccounts) {
-		t.Error("want no advice where there are 64 shards")
+		t.Error("want no advice where there are more shards")
 	}
 	s.configure("", "shards: 16")
 	s.write("catalog.yaml", []byte("meters: [{id: calls}]\nprices: [{id: list, meter: calls, model: flat, price: 2}]\naccounts: [{id: a}]\n"))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,9 +33,28 @@ func secrets() map[string]string {
 // secretive is a site all of whose secrets are canaries.
 type secretive struct {
 	*rolesSite
-	secrets  map[string]string
-	told     strings.Builder
-	patience time.Duration // with a command that does not end by itself
+	secrets map[string]string
+	told    strings.Builder
+	enough  []string // what a command tells before it is told to end; nil: it ends by itself
+}
+
+// toldSoFar is what a command tells, which is stopped when that is enough.
+type toldSoFar struct {
+	mu     sync.Mutex
+	text   strings.Builder
+	enough []string
+	stop   func()
+}
+
+func (o *toldSoFar) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	lacks := func(text string) bool { return !strings.Contains(o.text.String(), text) }
+	if len(o.enough) > 0 && !slices.ContainsFunc(o.enough, lacks) {
+		o.stop()
+	}
+	return len(p), nil
 }
 
 // environment is that of commands in which everything is right, but that nobody listens for mails, SMS, webhooks and metrics.
@@ -70,18 +89,18 @@ func (s *secretive) run(changes map[string]string, args ...string) int {
 	for name, value := range environment {
 		env = append(env, name+"="+value)
 	}
-	var out strings.Builder
-	ctx, cancel := context.WithTimeout(s.t.Context(), cmp.Or(s.patience, time.Minute))
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
+	out := &toldSoFar{enough: s.enough, stop: cancel}
 	args = append([]string{"--config", filepath.Join(s.dir, "drawdown.yaml")}, args...)
-	if s.patience == 0 { // the daemon goes by the clock
+	if s.enough == nil { // the daemon goes by the clock
 		args = append([]string{"--now", rolesNow}, args...)
 	}
-	code := run(ctx, process{args: args, clock: time.Now, stdout: &out, stderr: &out, env: env})
-	if found := s.found(out.String()); found != "" {
-		s.t.Errorf("with %v, %v ended with %d and tells the secret of the %s:\n%s", changes, args, code, found, out.String())
+	code := run(ctx, process{args: args, clock: time.Now, stdout: out, stderr: out, env: env})
+	if found := s.found(out.text.String()); found != "" {
+		s.t.Errorf("with %v, %v ended with %d and tells the secret of the %s:\n%s", changes, args, code, found, out.text.String())
 	}
-	s.told.WriteString(out.String())
+	s.told.WriteString(out.text.String())
 	return code
 }
 
@@ -198,18 +217,22 @@ func (s *secretive) runDaemon() {
 	s.t.Helper()
 	changes := map[string]string{"DRAWDOWN_SCHEDULE_SETTLE": "* * * * *", "DRAWDOWN_SCHEDULE_NOTIFY": "* * * * *", "DRAWDOWN_SCHEDULE_GC": "* * * * *"}
 	s.run(changes, "schedule", "--dry-run")
-	s.patience = 2 * time.Second
-	for _, format := range []string{"text", "json"} { // jobs that are new run at once
+	for format, ended := range map[string]string{"text": "job=%s outcome=", "json": `"job":"%s","outcome":`} { // jobs that are new run at once
+		s.enough = nil
+		for _, job := range []string{"settle", "notify", "gc"} {
+			s.enough = append(s.enough, fmt.Sprintf(ended, job))
+		}
+		before := s.told.Len()
 		if code := s.run(changes, "schedule", "--log", format); code != exitDone && code != exitInterrupted {
-			s.t.Errorf("the daemon ended with %d: %s", code, s.told.String()[max(0, s.told.Len()-2000):])
+			s.t.Errorf("the daemon ended with %d: %s", code, s.told.String()[before:])
+		}
+		for _, said := range s.enough {
+			if !strings.Contains(s.told.String()[before:], said) {
+				s.t.Errorf("the daemon has not said %s: %s", said, s.told.String()[before:])
+			}
 		}
 	}
-	s.patience = 0
-	for _, said := range []string{"settle", "notify", "gc"} {
-		if !strings.Contains(s.told.String(), "job="+said) {
-			s.t.Errorf("the daemon has not said that it did %s", said)
-		}
-	}
+	s.enough = nil
 }
 
 // checkStored looks through all that commands have written.

@@ -412,8 +412,8 @@ func TestEveryRequestFails(t *testing.T) {
 			s.configure("", "shards: 2")
 			reached := fault(n, s3, sql)
 			_, err := s.trySettle(w.later(), w.until(), false)
-			there = reached()
 			s3.Heal()
+			there = reached()
 			sql.Nth(0, storetest.Nothing)
 			if err != nil {
 				s.checkWhole(t)

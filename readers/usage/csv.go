@@ -12,22 +12,22 @@ import (
 
 // csvReader makes rows of CSV records.
 type csvReader struct {
-	plan    *plan
-	key     string
-	binding binding
-	columns int
-	plain   bool // there is no quote in what is read
-	fields  [][]byte
-	scratch []byte // for quoted fields with quotes in them
-	row     row
-	text    []byte // of an id that is made of the row's number
+	plan     *plan
+	key      string
+	binding  binding
+	columns  int
+	unquoted bool // there is no quote in what is read
+	fields   [][]byte
+	scratch  []byte // for quoted fields with quotes in them
+	row      row
+	text     []byte // of an id that is made of the row's number
 }
 
 func newCSVReader(p *plan, key string) *csvReader { return &csvReader{plan: p, key: key} }
 
 func (c *csvReader) read(s *stream, to rows) error {
 	if !to.whole() {
-		s.filled = func(text []byte) { c.plain = bytes.IndexByte(text, '"') < 0 }
+		s.filled = func(text []byte) { c.unquoted = bytes.IndexByte(text, '"') < 0 }
 	}
 	if err := s.skipMark(); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (c *csvReader) read(s *stream, to rows) error {
 
 // passes goes on to the next line if nobody wants this one, without cutting it into fields.
 func (c *csvReader) passes(s *stream, to rows) bool {
-	if !c.plain || c.binding.account.kind == constant {
+	if !c.unquoted || c.binding.account.kind == constant {
 		return false
 	}
 	text := s.buf[s.start:s.end]

@@ -28,7 +28,7 @@ type jsonReader struct {
 	row        row
 	account    *needle // how the member is spelt whose value is the account; nil: it is a constant
 	envelope   *needle // how the member is spelt that makes a line an envelope of CloudEvents, whose account is the subject
-	plain      bool    // nothing is escaped in what is read, and there is no envelope
+	asSpelt    bool    // nothing is escaped in what is read, and there is no envelope
 	attributes int     // the slot of the whole object
 	text       []byte  // of an id that is put together
 }
@@ -104,18 +104,18 @@ func (j *jsonReader) read(s *stream, to rows) error {
 func (j *jsonReader) look(text []byte) {
 	j.account.tune(text)
 	j.envelope.tune(text)
-	j.plain = j.isPlain(text)
+	j.asSpelt = j.isAsSpelt(text)
 }
 
-// isPlain tells whether a member is spelt as it reads, and the account is what the plan says.
-func (j *jsonReader) isPlain(text []byte) bool {
+// isAsSpelt tells whether a member is spelt as it reads, and the account is what the plan says.
+func (j *jsonReader) isAsSpelt(text []byte) bool {
 	return bytes.IndexByte(text, '\\') < 0 && (j.binding.account.kind != byDefault || j.envelope.in(text) < 0)
 }
 
 // passes tells whether nobody wants a line, without decoding it: the member of the account stands there once, before a
 // plain string, and nothing is escaped. Where that member lies elsewhere in the object, the line has no account at all.
 func (j *jsonReader) passes(line []byte, to rows) bool {
-	if j.account == nil || to.whole() || !j.plain && !j.isPlain(line) {
+	if j.account == nil || to.whole() || !j.asSpelt && !j.isAsSpelt(line) {
 		return false
 	}
 	at := j.account.in(line)

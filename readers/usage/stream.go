@@ -26,7 +26,7 @@ type stream struct {
 	start, end int // of what is read and not yet handed out
 	eof        bool
 	maxLine    int
-	filled     func(text []byte) // is told all text that is not handed out yet, each time that there is more; nil: nobody asks
+	filled     func(text []byte) // is told all text that is not handed out yet, when there are more whole lines; nil: nobody asks
 }
 
 // hashingReader hashes what is read through it.
@@ -113,7 +113,7 @@ func (s *stream) fill() (bool, error) {
 		n, err := s.text.Read(s.buf[s.end:])
 		s.end += n
 		s.expanded += int64(n)
-		if n > 0 && s.filled != nil {
+		if s.filled != nil && (err == io.EOF || bytes.IndexByte(s.buf[s.end-n:s.end], '\n') >= 0) {
 			s.filled(s.buf[s.start:s.end])
 		}
 		switch {

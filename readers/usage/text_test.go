@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -132,3 +133,32 @@ type batchSizes []int
 
 func (s *batchSizes) Records(b *rating.Records) error { *s = append(*s, b.Len()); return nil }
 func (s *batchSizes) Reject(*rating.Rejected) error   { return nil }
+
+// TestFilledIsToldOfWholeLines: a long line is looked through once, however small the pieces are that it comes in.
+func TestFilledIsToldOfWholeLines(t *testing.T) {
+	text := strings.Repeat("a", 3_000_000) + "\nb\n" + strings.Repeat("c", 150_000)
+	for _, piece := range []int{1000, 100_000, len(text)} {
+		s := &stream{
+			ctx: t.Context(), text: &pieces{strings.NewReader(text), piece}, limit: int64(len(text)), buf: make([]byte, 256<<10), maxLine: len(text),
+		}
+		told, last := 0, ""
+		s.filled = func(text []byte) { told, last = told+len(text), string(text) }
+		for _, want := range strings.Split(text, "\n") {
+			line, _, err := s.line()
+			if err != nil || string(line) != want || !strings.Contains(last, want) {
+				t.Fatalf("in pieces of %d: a line of %d bytes and %v, after %d bytes were told", piece, len(line), err, len(last))
+			}
+		}
+		if told > len(text)+4*piece {
+			t.Errorf("in pieces of %d, %d bytes were told of %d", piece, told, len(text))
+		}
+	}
+}
+
+// pieces reads no more than so many bytes at once.
+type pieces struct {
+	io.Reader
+	most int
+}
+
+func (p *pieces) Read(to []byte) (int, error) { return p.Reader.Read(to[:min(len(to), p.most)]) }

@@ -63,8 +63,11 @@ func (r *Revision) checkFile(ctx context.Context, w *written) (err error) {
 	read := summed{to: hash}
 	rows := io.ReaderAt(file)
 	if int64(len(buffer)) == file.Size() { // it is read once
-		_, err = io.ReadFull(file, buffer)
-		_, _ = read.Write(buffer)
+		var n int
+		if n, err = io.ReadFull(file, buffer); err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = nil // what is missing is told below
+		}
+		_, _ = read.Write(buffer[:n])
 		rows = bytes.NewReader(buffer)
 	} else {
 		_, err = io.CopyBuffer(&read, io.NewSectionReader(file, 0, file.Size()), buffer)

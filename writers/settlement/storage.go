@@ -119,66 +119,88 @@ type folder struct {
 }
 
 // unsynced are the files and folders that have been written but may not be on the disk yet. They are synced together, many
-// at a time, since the disk then needs a fraction of the turns. A folder that was made stays open so long: it has many files, and
-// the folders above need not be looked up for each of them.
+// at a time, since the disk then needs a fraction of the turns. Folders that were made last stay open so long: they have many
+// files, and the folders above need not be looked up for each of them.
 type unsynced struct {
-	mu    sync.RWMutex
-	files map[string]struct{}
-	dirs  map[string]*os.Root // nil: it is not open
+	mu          sync.RWMutex
+	files, dirs map[string]struct{}
+	open        []openDir
 }
 
-func (u *unsynced) note(name string, files bool) {
+type openDir struct {
+	name string
+	*os.Root
+}
+
+// openDirs is how many folders stay open, of which each holds a descriptor: one more than a settle makes at once.
+const openDirs = 64
+
+func (u *unsynced) note(files bool, names ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if files {
-		u.files[name] = struct{}{}
-		name = path.Dir(name)
-	}
-	if _, noted := u.dirs[name]; !noted {
-		u.dirs[name] = nil
+	for _, name := range names {
+		if files {
+			u.files[name] = struct{}{}
+			name = path.Dir(name)
+		}
+		u.dirs[name] = struct{}{}
 	}
 }
 
-func (u *unsynced) takeFiles() []string {
+func (u *unsynced) take() (files, dirs []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	files := slices.Sorted(maps.Keys(u.files))
+	files, dirs = slices.Sorted(maps.Keys(u.files)), slices.Sorted(maps.Keys(u.dirs))
 	clear(u.files)
-	return files
+	clear(u.dirs)
+	return files, dirs
 }
 
-// takeDirs gives the folders, which are open no longer.
-func (u *unsynced) takeDirs() ([]string, error) {
+// made keeps a folder open that was made, in the place of the one that has been open for longest.
+func (u *unsynced) made(dir openDir) (err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	dirs := slices.Sorted(maps.Keys(u.dirs))
-	var errs []error
-	for _, dir := range u.dirs {
-		if dir != nil {
-			errs = append(errs, dir.Close())
+	if len(u.open) == openDirs {
+		err = u.open[0].Close()
+		u.open = slices.Delete(u.open, 0, 1)
+	}
+	u.open = append(u.open, dir)
+	return err
+}
+
+// folderOf gives the folder of a file, if it is open. It is called with the lock.
+func (u *unsynced) folderOf(name string) *os.Root {
+	parent := path.Dir(name)
+	for i := len(u.open) - 1; i >= 0; i-- {
+		if u.open[i].name == parent {
+			return u.open[i].Root
 		}
 	}
-	clear(u.dirs)
-	return dirs, errors.Join(errs...)
+	return nil
 }
 
-// made keeps a folder open that was made.
-func (u *unsynced) made(name string, dir *os.Root) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.dirs[name] = dir
-}
-
-// gone forgets a folder that is to be removed.
+// gone forgets a folder that is to be removed, and what is in it.
 func (u *unsynced) gone(name string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	dir := u.dirs[name]
-	delete(u.dirs, name)
-	if dir == nil {
-		return nil
-	}
-	return dir.Close()
+	within := func(file string, _ struct{}) bool { return file == name || strings.HasPrefix(file, name+"/") }
+	maps.DeleteFunc(u.files, within)
+	maps.DeleteFunc(u.dirs, within)
+	return u.closeAll(func(dir openDir) (bool, error) { return within(dir.name, struct{}{}), nil })
+}
+
+// closeAll closes open folders, but for those that something is wrong with. It is called with the lock.
+func (u *unsynced) closeAll(which func(openDir) (bool, error)) error {
+	var errs []error
+	u.open = slices.DeleteFunc(u.open, func(dir openDir) bool {
+		closes, err := which(dir)
+		if closes = closes && err == nil; closes {
+			err = dir.Close()
+		}
+		errs = append(errs, err)
+		return closes
+	})
+	return errors.Join(errs...)
 }
 
 func openFolder(dir string) (folder, error) {
@@ -186,14 +208,14 @@ func openFolder(dir string) (folder, error) {
 		return folder{}, err
 	}
 	root, err := os.OpenRoot(dir)
-	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]*os.Root{}}}, err
+	return folder{root, &unsynced{files: map[string]struct{}{}, dirs: map[string]struct{}{}}}, err
 }
 
 // openFile opens a file in its folder, if that is open.
 func (f folder) openFile(name string, flag int) (*os.File, error) {
 	f.unsynced.mu.RLock()
 	defer f.unsynced.mu.RUnlock()
-	dir := f.unsynced.dirs[path.Dir(name)]
+	dir := f.unsynced.folderOf(name)
 	if dir == nil {
 		return f.root.OpenFile(name, flag, 0o666)
 	}
@@ -212,18 +234,17 @@ func (f folder) makeDir(name string) error {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		f.unsynced.note(".", false)
+		f.unsynced.note(false, ".")
 	}
 	if err := f.root.Mkdir(name, 0o777); err != nil {
 		return err
 	}
-	f.unsynced.note(path.Dir(name), false)
+	f.unsynced.note(false, path.Dir(name))
 	dir, err := f.root.OpenRoot(name)
 	if err != nil {
 		return err
 	}
-	f.unsynced.made(name, dir)
-	return nil
+	return f.unsynced.made(openDir{name, dir})
 }
 
 func (f folder) create(name string) (io.WriteCloser, error) {
@@ -245,7 +266,7 @@ func (f folder) link(dir, as string, files []File) (map[string]bool, error) {
 	for i := range files {
 		names[i] = files[i].Name
 	}
-	f.unsynced.note(as, false) // what is in the files was made last when it was committed
+	f.unsynced.note(false, as) // what is in the files was made last when it was committed
 	infos, names, err := f.linkFast(dir, as, names)
 	for _, name := range names {
 		if err != nil {
@@ -271,7 +292,7 @@ func (f folder) link(dir, as string, files []File) (map[string]bool, error) {
 }
 
 func (f folder) close(name string, file io.WriteCloser, _ int64) error {
-	f.unsynced.note(name, true)
+	f.unsynced.note(true, name)
 	startWriteback(file.(*os.File)) // that create gave
 	return file.Close()
 }
@@ -289,7 +310,7 @@ func (f folder) replace(name string, content []byte) error {
 	if err := f.root.Rename(temporary, name); err != nil {
 		return err
 	}
-	f.unsynced.note(path.Dir(name), false)
+	f.unsynced.note(false, path.Dir(name))
 	return f.sync(context.Background())
 }
 
@@ -394,30 +415,49 @@ func (f folder) removeAll(dir string) error {
 
 // Close gives the folder up.
 func (f folder) Close() error {
-	_, err := f.unsynced.takeDirs()
-	return errors.Join(err, f.root.Close())
+	f.unsynced.mu.Lock()
+	defer f.unsynced.mu.Unlock()
+	return errors.Join(f.unsynced.closeAll(func(openDir) (bool, error) { return true, nil }), f.root.Close())
+}
+
+// closeDirs closes folders that are still what their names lead to.
+func (f folder) closeDirs() error {
+	f.unsynced.mu.Lock()
+	defer f.unsynced.mu.Unlock()
+	return f.unsynced.closeAll(func(dir openDir) (bool, error) {
+		written, err := dir.Stat(".")
+		if err != nil {
+			return false, err
+		}
+		there, err := f.root.Lstat(dir.name)
+		if err == nil && !os.SameFile(written, there) {
+			err = fmt.Errorf("%s is another folder than the one that was written to", dir.name)
+		}
+		return true, err
+	})
 }
 
 // syncsAtATime is how many files are synced side by side.
 const syncsAtATime = 16
 
-// sync makes everything last that was written: first the files, then the folders that name them. A file that is gone was
-// discarded.
+// sync makes everything last that was written: first the files, then the folders that name them.
 func (f folder) sync(ctx context.Context) error {
-	if err := f.syncAll(ctx, f.unsynced.takeFiles()); err != nil {
-		return err
+	files, dirs := f.unsynced.take()
+	err := f.syncAll(ctx, files, f.syncOne)
+	if err == nil {
+		err = f.closeDirs()
 	}
-	dirs, err := f.unsynced.takeDirs()
+	if err == nil && runtime.GOOS != "windows" { // which has no way to sync a folder
+		err = f.syncAll(ctx, dirs, f.syncDir)
+	}
 	if err != nil {
-		return err
+		f.unsynced.note(true, files...)
+		f.unsynced.note(false, dirs...)
 	}
-	if runtime.GOOS == "windows" {
-		return nil // it has no way to sync a folder
-	}
-	return f.syncAll(ctx, dirs)
+	return err
 }
 
-func (f folder) syncAll(ctx context.Context, names []string) error {
+func (f folder) syncAll(ctx context.Context, names []string, syncOne func(name string) error) error {
 	var next atomic.Int64
 	errs := make([]error, min(syncsAtATime, len(names)))
 	var group sync.WaitGroup
@@ -429,7 +469,7 @@ func (f folder) syncAll(ctx context.Context, names []string) error {
 					return
 				}
 				if errs[worker] = ctx.Err(); errs[worker] == nil {
-					errs[worker] = f.syncOne(names[n])
+					errs[worker] = syncOne(names[n])
 				}
 			}
 		})
@@ -444,9 +484,6 @@ func (f folder) syncOne(name string) error {
 		flag = os.O_RDWR
 	}
 	file, err := f.openFile(name, flag)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -454,4 +491,12 @@ func (f folder) syncOne(name string) error {
 		return errors.Join(fmt.Errorf("sync %s: %w", name, err), file.Close())
 	}
 	return file.Close()
+}
+
+// syncDir passes over a folder that is gone: it was empty, or its files would be missing.
+func (f folder) syncDir(name string) error {
+	if err := f.syncOne(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -453,5 +454,82 @@ func TestListGoesIntoNoLink(t *testing.T) {
 		if got := listTest(t, f, prefix); len(got) != want {
 			t.Errorf("list %q: %v", prefix, got)
 		}
+	}
+}
+
+// TestFoldersAreOpenForAWhile: folders that were made stay open until they are synced, but not without bounds, since each holds
+// a descriptor.
+func TestFoldersAreOpenForAWhile(t *testing.T) {
+	f, err := openFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := func(n int) string { return revisionDir("2026-10", 1, int64(n)) }
+	for n := range 3 * openDirs {
+		if err := f.makeDir(dir(n)); err != nil {
+			t.Fatal(err)
+		}
+		for k, of := range []int{n, max(0, n-1), 0} {
+			if err := writeFile(f, fmt.Sprintf("%s/file-%d-%d", dir(of), n, k), []byte("content")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if open := len(f.unsynced.open); open > openDirs || open < min(n, openDirs) {
+			t.Fatalf("%d folders are open of %d", open, n)
+		}
+	}
+	if err := f.removeAll(dir(3*openDirs - 1)); err != nil || len(f.unsynced.open) != openDirs-1 {
+		t.Error(err, len(f.unsynced.open))
+	}
+	if err := f.sync(t.Context()); err != nil || len(f.unsynced.open) > 0 {
+		t.Error(err, len(f.unsynced.open))
+	}
+}
+
+// TestSyncFindsWhatIsGone: what a commit is going to refer to must be there when it is synced, however often that is tried.
+func TestSyncFindsWhatIsGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens func(t *testing.T, dir string, r *Revision) error
+		want    string
+	}{
+		"nothing":         {func(_ *testing.T, _ string, _ *Revision) error { return nil }, ""},
+		"it is discarded": {func(_ *testing.T, _ string, r *Revision) error { return r.Discard() }, ""},
+		"the folder is new": {func(t *testing.T, dir string, r *Revision) error {
+			return errors.Join(os.Rename(filepath.Join(dir, r.dir), filepath.Join(dir, "old")), os.CopyFS(filepath.Join(dir, r.dir), os.DirFS(filepath.Join(dir, "old"))))
+		}, "another folder"},
+		"the folder is gone": {func(_ *testing.T, dir string, r *Revision) error {
+			return os.Rename(filepath.Join(dir, r.dir), filepath.Join(dir, "elsewhere"))
+		}, "no such file"},
+		"the folder is a link": {func(_ *testing.T, dir string, r *Revision) error {
+			return errors.Join(os.Rename(filepath.Join(dir, r.dir), filepath.Join(dir, "old")), os.Symlink(filepath.Join("..", "old"), filepath.Join(dir, r.dir)))
+		}, "another folder"},
+		"a file is gone": {func(_ *testing.T, dir string, r *Revision) error {
+			return os.Remove(filepath.Join(dir, r.dir, r.written[0].Name))
+		}, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := newWorld(5, 10, 100)
+			r := w.create(t, dir)
+			w.write(t, r, 2, 1000)
+			if err := r.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.happens(t, dir, r); err != nil {
+				t.Fatal(err)
+			}
+			cancelled, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := r.output.Sync(cancelled); name != "it is discarded" && !errors.Is(err, context.Canceled) {
+				t.Errorf("cancelled: %v", err)
+			}
+			for range 2 {
+				err := r.output.Sync(t.Context())
+				if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+			}
+		})
 	}
 }

@@ -98,7 +98,7 @@ func (c *compact) pageHeader(h *format.PageHeader) {
 		c.int(2, thriftInt32, int64(h.DataPageHeader.V.Encoding))
 		c.int(3, thriftInt32, int64(h.DataPageHeader.V.DefinitionLevelEncoding))
 		c.int(4, thriftInt32, int64(h.DataPageHeader.V.RepetitionLevelEncoding))
-		c.begin(5) // statistics, of which there are none
+		c.begin(5) // statistics, which say nothing: those of the chunk count
 		c.int(3, thriftInt64, 0)
 		c.end(5)
 		c.end(5)
