@@ -2,7 +2,7 @@ package usage
 
 import "bytes"
 
-// needle is bytes that are looked for by that one of them which is the rarest: in JSON, half of a line is quotes and vowels.
+// needle is bytes that are looked for by that one of them which is the rarest: in JSON, quotes are everywhere.
 type needle struct {
 	text  []byte
 	rare  int // where that one is

@@ -132,7 +132,7 @@ type openDir struct {
 	*os.Root
 }
 
-// openDirs is how many folders stay open, of which each holds a descriptor: one more than a settle makes at once.
+// openDirs is how many folders stay open, of which each holds a descriptor. A settle makes 62 at once.
 const openDirs = 64
 
 func (u *unsynced) note(files bool, names ...string) {
