@@ -142,8 +142,8 @@ func (t *tableFile) endGroup() error {
 	for _, column := range t.sorted {
 		t.groups.begin(0)
 		t.groups.int(1, thriftInt32, int64(column))
-		t.groups.flag(2, false) // it ascends
-		t.groups.flag(3, true)  // with the nulls first
+		t.groups.field(2, thriftFalse) // it ascends
+		t.groups.field(3, thriftTrue)  // with the nulls first
 		t.groups.end(4)
 	}
 	t.groups.int(5, thriftInt64, start)
